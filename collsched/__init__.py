@@ -1,0 +1,1 @@
+"""collsched: a compiler of collective communication schedules."""

@@ -1,0 +1,70 @@
+"""From a topology and a collective to the integer packing instance that planners solve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched.collective import Collective, Kind
+from collsched.topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Pack out-trees: from every node v with weight[v] > 0, spanning all terminals.
+
+    Arc i is link i of the topology, turned round if `reversed`: in-trees are out-trees of the reversed fabric.
+    `capacity[i]` = bandwidth in GB/s × `scale`, an integer.
+    """
+
+    nodes: int
+    src: NDArray[np.int32]
+    dst: NDArray[np.int32]
+    capacity: NDArray[np.int64]
+    weight: NDArray[np.int64]
+    terminal: NDArray[np.uint8]
+    rank: NDArray[np.uint8]
+    scale: int
+    reversed: bool
+
+
+def directions(kind: Kind) -> tuple[bool, ...]:
+    """The phases of a collective, in order: False for out-trees, True for in-trees (the reversed fabric)."""
+    match kind:
+        case Kind.ALLREDUCE:
+            return (True, False)
+        case Kind.REDUCE_SCATTER | Kind.REDUCE | Kind.SCATTER:
+            return (True,)
+        case _:
+            return (False,)
+
+
+def problem(topology: Topology, collective: Collective, *, reverse: bool) -> Problem:
+    """The packing instance of one phase. Gather and scatter have one terminal, the root; all others the whole group."""
+    scale = lcm(*(link.bandwidth.denominator for link in topology.links)) if topology.links else 1
+    src = np.fromiter((link.src for link in topology.links), np.int32, len(topology.links))
+    dst = np.fromiter((link.dst for link in topology.links), np.int32, len(topology.links))
+    capacity = np.fromiter((int(link.bandwidth * scale) for link in topology.links), np.int64, len(topology.links))
+    weight = np.zeros(len(topology.nodes), np.int64)
+    for owner, size in zip(collective.owners, collective.shards, strict=True):
+        weight[topology.ranks[owner]] += size
+    terminal = np.zeros(len(topology.nodes), np.uint8)
+    if collective.kind in (Kind.GATHER, Kind.SCATTER):
+        assert collective.root is not None
+        terminal[topology.ranks[collective.root]] = 1
+    else:
+        terminal[[topology.ranks[rank] for rank in collective.group]] = 1
+    rank = np.zeros(len(topology.nodes), np.uint8)
+    rank[list(topology.ranks)] = 1
+    if reverse:
+        src, dst = dst, src
+    return Problem(len(topology.nodes), src, dst, capacity, weight, terminal, rank, scale, reverse)
+
+
+def bandwidth(problem: Problem, arc: int) -> Fraction:
+    """The bandwidth of an arc in GB/s, exactly."""
+    return Fraction(int(problem.capacity[arc]), problem.scale)
