@@ -1,1 +1,223 @@
-#include "core/digraph.h"
+// Discrete Newton (Dinkelbach 1967) in integers. With λ = p/q, every node v has a supply of q·w(v) and every
+// arc a capacity of p·c. λ is at least the optimum iff every terminal t receives q·W (docs/algorithms.md, lemma 1);
+// a terminal that does not yields a minimum cut whose ratio is the next, larger λ.
+//
+// One pass over the terminals suffices: one that passes is merged into the source (its supply becomes unlimited)
+// and still passes for every larger λ. Visited in breadth-first order, each flow is short.
+#include "core/optimum.h"
+
+#include <numeric>
+#include <stdexcept>
+
+#include "core/max_flow.h"
+
+namespace collsched {
+namespace {
+
+using Wide = __int128;
+
+std::int64_t checked_sum(const std::vector<std::int64_t> &values) {
+  Wide sum = 0;
+  for (auto value : values) sum += value;
+  if (sum >= (Wide{1} << 62)) throw std::overflow_error("the sum of all capacities, or of all weights, exceeds 2^62");
+  return static_cast<std::int64_t>(sum);
+}
+
+std::int64_t common_divisor(const std::vector<std::int64_t> &values) {
+  std::int64_t divisor = 0;
+  for (auto value : values) divisor = std::gcd(divisor, value);
+  return std::max<std::int64_t>(divisor, 1);
+}
+
+// a.weight / a.exit > b.weight / b.exit, an exit of 0 being the largest.
+bool larger(const Cut &a, const Cut &b) { return Wide{a.weight} * b.exit > Wide{b.weight} * a.exit; }
+
+Cut cut_without(const Instance &instance, const std::vector<std::uint8_t> &far) {
+  Cut cut;
+  cut.side.resize(instance.nodes);
+  for (Node v = 0; v < instance.nodes; ++v) {
+    cut.side[v] = !far[v];
+    if (!far[v]) cut.weight += instance.weight[v];
+  }
+  for (Arc arc = 0; arc < instance.arcs(); ++arc)
+    if (!far[instance.src[arc]] && far[instance.dst[arc]]) cut.exit += instance.capacity[arc];
+  return cut;
+}
+
+// The best of the cuts around single nodes and around groups, on either side. Weight 0: nothing has to move.
+class SimpleCuts {
+public:
+  explicit SimpleCuts(const Instance &instance) : instance_(instance), total_(instance.total_weight()) {
+    terminals_ = std::count(instance.terminal.begin(), instance.terminal.end(), 1);
+    best_.exit = 1;
+  }
+
+  void consider(const std::vector<std::int32_t> &label) {
+    const std::int32_t labels = label.empty() ? 0 : *std::max_element(label.begin(), label.end()) + 1;
+    std::vector<std::int64_t> weight(labels, 0), terminals(labels, 0);
+    std::vector<Capacity> in(labels, 0), out(labels, 0);
+    for (Node v = 0; v < instance_.nodes; ++v) {
+      if (label[v] < 0) continue;
+      weight[label[v]] += instance_.weight[v];
+      terminals[label[v]] += instance_.terminal[v];
+    }
+    for (Arc arc = 0; arc < instance_.arcs(); ++arc) {
+      const auto from = label[instance_.src[arc]], to = label[instance_.dst[arc]];
+      if (from == to) continue;
+      if (from >= 0) out[from] += instance_.capacity[arc];
+      if (to >= 0) in[to] += instance_.capacity[arc];
+    }
+    for (std::int32_t i = 0; i < labels; ++i) {
+      if (terminals[i] > 0) offer({total_ - weight[i], in[i], {}}, label, i, false);
+      if (terminals[i] < terminals_) offer({weight[i], out[i], {}}, label, i, true);
+    }
+  }
+
+  Cut best() { return std::move(best_); }
+
+private:
+  void offer(Cut cut, const std::vector<std::int32_t> &label, std::int32_t i, bool inside) {
+    if (cut.weight == 0 || !larger(cut, best_)) return;
+    best_ = std::move(cut);
+    best_.side.resize(instance_.nodes);
+    for (Node v = 0; v < instance_.nodes; ++v) best_.side[v] = (label[v] == i) == inside;
+  }
+
+  const Instance &instance_;
+  std::int64_t total_;
+  std::int64_t terminals_;
+  Cut best_;
+};
+
+// Terminals in breadth-first order over links in either direction, so that each is near one before it.
+std::vector<Node> sink_order(const Instance &instance) {
+  std::vector<Arc> begin(instance.nodes + 1, 0);
+  for (Arc arc = 0; arc < instance.arcs(); ++arc) ++begin[instance.src[arc] + 1], ++begin[instance.dst[arc] + 1];
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  std::vector<Node> neighbour(begin.back());
+  std::vector<Arc> fill(begin.begin(), begin.end() - 1);
+  for (Arc arc = 0; arc < instance.arcs(); ++arc) {
+    neighbour[fill[instance.src[arc]]++] = instance.dst[arc];
+    neighbour[fill[instance.dst[arc]]++] = instance.src[arc];
+  }
+  std::vector<Node> queue, sinks;
+  std::vector<std::uint8_t> seen(instance.nodes, 0);
+  for (Node first = 0; first < instance.nodes; ++first) {
+    if (!instance.terminal[first] || seen[first]) continue;
+    seen[first] = 1;
+    queue.assign(1, first);
+    for (std::size_t i = 0; i < queue.size(); ++i) {
+      if (instance.terminal[queue[i]]) sinks.push_back(queue[i]);
+      for (Arc a = begin[queue[i]]; a < begin[queue[i] + 1]; ++a)
+        if (!std::exchange(seen[neighbour[a]], 1)) queue.push_back(neighbour[a]);
+    }
+  }
+  return sinks;
+}
+
+// The network for λ = p/q, with the terminals that passed merged into the source.
+template <typename Cap> class Tester {
+public:
+  explicit Tester(const Instance &instance)
+      : instance_(instance), total_(instance.total_weight()), flow_(instance.nodes, instance.src, instance.dst),
+        passed_(instance.nodes, 0) {}
+
+  void set_ratio(std::int64_t p, std::int64_t q) {
+    q_ = q;
+    for (Node v = 0; v < instance_.nodes; ++v) flow_.set_supply(v, Cap{q} * (passed_[v] ? total_ : instance_.weight[v]));
+    flow_.set_capacities([&](Arc arc) { return Cap{p} * instance_.capacity[arc]; });
+  }
+
+  bool passes(Node sink) {
+    flow_.reset();
+    const Cap wanted = Cap{q_} * (total_ - instance_.weight[sink]);
+    return flow_.flow_to(sink, wanted) == wanted;
+  }
+
+  Cut cut(Node sink) { return cut_without(instance_, flow_.sink_side(sink)); }
+
+  void merge(Node sink) {
+    flow_.reset();
+    passed_[sink] = 1;
+    flow_.set_supply(sink, Cap{q_} * total_);
+  }
+
+  void unmerge_all() {
+    flow_.reset();
+    std::fill(passed_.begin(), passed_.end(), 0);
+    for (Node v = 0; v < instance_.nodes; ++v) flow_.set_supply(v, Cap{q_} * instance_.weight[v]);
+  }
+
+private:
+  const Instance &instance_;
+  std::int64_t total_, q_ = 1;
+  MaxFlow<Cap> flow_;
+  std::vector<std::uint8_t> passed_;
+};
+
+template <typename Cap> Cut raise_to_optimum(const Instance &instance, Cut best) {
+  Tester<Cap> tester(instance);
+  const auto set_ratio = [&] {
+    const auto divisor = std::gcd(best.weight, best.exit);
+    tester.set_ratio(best.weight / divisor, best.exit / divisor);
+  };
+  set_ratio();
+  for (Node sink : sink_order(instance)) {
+    while (!tester.passes(sink)) {
+      best = tester.cut(sink);
+      if (best.exit == 0) return best;
+      set_ratio();
+    }
+    tester.merge(sink);
+  }
+  // At the optimum the cut is tight: the flow to a terminal beyond it is maximum, and leaves the smallest far side.
+  tester.unmerge_all();
+  Node beyond = 0;
+  while (best.side[beyond] || !instance.terminal[beyond]) ++beyond;
+  tester.passes(beyond);
+  return tester.cut(beyond);
+}
+
+template <typename Cap> std::optional<Cut> first_violation(const Instance &slots, std::int64_t k) {
+  Tester<Cap> tester(slots);
+  tester.set_ratio(1, k);
+  for (Node sink : sink_order(slots)) {
+    if (!tester.passes(sink)) return tester.cut(sink);
+    tester.merge(sink);
+  }
+  return std::nullopt;
+}
+
+constexpr Wide kNarrow = Wide{1} << 61; // supplies and capacities together stay below 2⁶³
+
+} // namespace
+
+Cut optimum(const Instance &original, const std::vector<std::int32_t> &group) {
+  checked_sum(original.capacity), checked_sum(original.weight);
+  Instance instance = original; // in lowest terms, so that 64 bits suffice more often
+  const auto unit = common_divisor(original.capacity), share = common_divisor(original.weight);
+  for (auto &capacity : instance.capacity) capacity /= unit;
+  for (auto &weight : instance.weight) weight /= share;
+
+  SimpleCuts simple(instance);
+  std::vector<std::int32_t> self(instance.nodes);
+  std::iota(self.begin(), self.end(), 0);
+  simple.consider(self);
+  if (!group.empty()) simple.consider(group);
+  Cut best = simple.best();
+  if (best.weight > 0 && best.exit > 0) {
+    const Wide largest = Wide{checked_sum(instance.capacity)} * checked_sum(instance.weight);
+    best = largest < kNarrow ? raise_to_optimum<std::int64_t>(instance, std::move(best))
+                             : raise_to_optimum<Wide>(instance, std::move(best));
+  }
+  best.weight *= share;
+  best.exit *= unit;
+  return best;
+}
+
+std::optional<Cut> violated_cut(const Instance &slots, std::int64_t k) {
+  const Wide largest = std::max(Wide{checked_sum(slots.capacity)}, Wide{checked_sum(slots.weight)} * k);
+  return largest < kNarrow ? first_violation<std::int64_t>(slots, k) : first_violation<Wide>(slots, k);
+}
+
+} // namespace collsched
