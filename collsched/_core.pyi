@@ -1,0 +1,20 @@
+import numpy as np
+from numpy.typing import NDArray
+
+_I32 = NDArray[np.int32]
+_I64 = NDArray[np.int64]
+_U8 = NDArray[np.uint8]
+
+def optimum(
+    nodes: int,
+    src: _I32,
+    dst: _I32,
+    capacity: _I64,
+    weight: _I64,
+    terminal: _U8,
+    rank: _U8,
+    group: _I32 | None = None,
+) -> tuple[int, int, _U8]: ...
+def violated_cut(
+    nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
+) -> tuple[int, int, _U8] | None: ...
