@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,28 @@ class Chunks:
     offset: NDArray[np.int64]
     length: NDArray[np.int64]
     denominator: NDArray[np.int64]
+
+    def ranges(self, collective: Collective, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each chunk lies in a buffer of `count` elements (or bytes): chunk c is [lo[c], hi[c]).
+
+        Boundaries are floor(fraction × count), first of the shards within the buffer, then of the chunks within their
+        shard, so the chunks partition a buffer of any count; some may be empty.
+        """
+        before = np.array([0, *accumulate(collective.shards)], dtype=object)
+        borders = (before * count // int(before[-1])).astype(np.int64)
+        start, size = borders[self.shard], (borders[1:] - borders[:-1])[self.shard]
+        return start + _floor_part(self.offset, self.denominator, size), start + _floor_part(
+            self.offset + self.length, self.denominator, size
+        )
+
+
+def _floor_part(
+    numerator: NDArray[np.int64], denominator: NDArray[np.int64], size: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """floor(numerator / denominator × size) for 0 ≤ numerator ≤ denominator < 2^31, without overflow."""
+    whole, rest = np.divmod(size, denominator)
+    part: NDArray[np.int64] = numerator * whole + numerator * rest // denominator
+    return part
 
 
 @dataclass(frozen=True, slots=True)
