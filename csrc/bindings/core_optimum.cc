@@ -3,6 +3,7 @@
 
 #include "bindings/core_arrays.h"
 #include "core/optimum.h"
+#include "core/slots.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -38,6 +39,18 @@ nb::object find_violation(Node nodes, const In<Node> &src, const In<Node> &dst, 
   return cut ? nb::object(to_python(std::move(*cut))) : nb::none();
 }
 
+nb::object find_trimmed(Node nodes, const In<Node> &src, const In<Node> &dst, const In<Capacity> &slots,
+                        const In<std::int64_t> &weight, const In<std::uint8_t> &terminal, const In<std::uint8_t> &rank,
+                        std::int64_t k) {
+  const Instance instance = to_instance(nodes, src, dst, slots, weight, terminal, rank);
+  std::optional<std::vector<Capacity>> trimmed;
+  {
+    nb::gil_scoped_release release;
+    trimmed = trimmed_slots(instance, k);
+  }
+  return trimmed ? to_numpy(std::move(*trimmed)) : nb::none();
+}
+
 } // namespace
 
 void bind_optimum(nb::module_ &module) {
@@ -46,4 +59,6 @@ void bind_optimum(nb::module_ &module) {
              "(weight, exit, side) of a cut that maximises w(S) / c+(S); exit 0: unreachable; weight 0: nothing to move.");
   module.def("violated_cut", &find_violation, "nodes"_a, "src"_a, "dst"_a, "slots"_a, "weight"_a, "terminal"_a,
              "rank"_a, "k"_a, "None if the slots support k trees per unit of weight, else a cut (weight, exit, side).");
+  module.def("trimmed_slots", &find_trimmed, "nodes"_a, "src"_a, "dst"_a, "slots"_a, "weight"_a, "terminal"_a,
+             "rank"_a, "k"_a, "Slots with no relay sending more than it receives that support k trees, or None.");
 }
