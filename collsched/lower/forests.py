@@ -1,0 +1,213 @@
+"""Forests to a schedule: every tree edge becomes one transfer of every chunk that its tree carries.
+
+Chunks. The whole buffer is an axis of k·W units (W: total weight, k: least common multiple of the forests' k), shard
+after shard, and the trees of a forest cut it. Two forests of an allreduce may cut it differently; chunks are the pieces
+between all cuts, so that each lies in one tree of either forest:
+
+    reduce-scatter trees  ├──── 0 ────┼──────── 1 ────────┤
+    allgather trees       ├──────── 0 ────────┼──── 1 ────┤
+    chunks                ├──── 0 ────┼── 1 ──┼──── 2 ────┤
+
+Joins. Down an out-tree an edge waits for the transfer that entered its parent; up an in-tree the edge v → p waits for
+all transfers into v; the second phase waits, at the root, for all transfers into the root: one join, shared by the
+edges that leave it.
+
+Order. Transfers are issued by step: the s-th step of a chunk holds its edges that s hops precede. A join's members
+belong to earlier steps, so the order of indices is itself the proof that no transfer waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import lcm
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from collsched.collective import Collective
+from collsched.forest.model import Forest, Routes
+from collsched.ir.schedule import COPY, REDUCE, Chunks, Joins, Schedule, Transfers
+from collsched.lower.relays import copy_first_at_relays
+from collsched.topology.model import Topology
+
+_BLOCK = 1 << 22  # entries of the (tree, rank) table taken at once
+_NONE = -1
+
+Ints = NDArray[np.int64]
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Phase:
+    """The edges of one forest, once for every chunk that their tree carries, chunk by chunk and parents first."""
+
+    chunk: NDArray[np.int32]
+    route: NDArray[np.uint32]
+    above: NDArray[np.int32]  # the transfer over the edge that enters this edge's parent; _NONE at the root
+    depth: NDArray[np.int32]
+    height: Ints  # [chunks] of the chunk's tree
+
+
+def lower(topology: Topology, collective: Collective, forests: Sequence[Forest]) -> Schedule:
+    """The schedule of a collective whose phases run over `forests` (see `forest.problem.directions`), which must have
+    passed `check_forest`. Linear in tree edges."""
+    chunks, trees = _cut(topology, collective, forests)
+    phases = [_expand(topology, forest, tree) for forest, tree in zip(forests, trees, strict=True)]
+    step, height = [], np.zeros(len(chunks.shard), np.int64)
+    for forest, phase in zip(forests, phases, strict=True):
+        top = (height + phase.height)[phase.chunk]
+        step.append(top - phase.depth if forest.direction == "in" else height[phase.chunk] + phase.depth - 1)
+        height += phase.height
+    join, joins = _joins([forest.direction for forest in forests], phases, len(chunks.shard))
+    op = [np.full(len(p.chunk), _op(collective, f), np.uint8) for p, f in zip(phases, forests, strict=True)]
+    shift = np.cumsum([0, *(len(forest.routes.ptr) - 1 for forest in forests)])
+    route = [phase.route + np.uint32(first) for phase, first in zip(phases, shift, strict=False)]
+    chunk = _concat([phase.chunk for phase in phases], np.int32)
+    transfers = Transfers(chunk, _concat(route, np.uint32), _concat(op, np.uint8), join, np.zeros(len(chunk), np.int16))
+    routes = _merge([forest.routes for forest in forests])
+    transfers, joins = _issue(_concat(step, np.int64), transfers, joins)
+    return Schedule(collective, chunks, routes, *copy_first_at_relays(topology, collective, routes, transfers, joins))
+
+
+def _op(collective: Collective, forest: Forest) -> int:
+    return REDUCE if collective.kind.reduces and forest.direction == "in" else COPY
+
+
+def _cut(topology: Topology, collective: Collective, forests: Sequence[Forest]) -> tuple[Chunks, list[Ints]]:
+    """The chunks, and for each forest the tree that carries each of them (_NONE: the shard stays where it is)."""
+    k = lcm(*(forest.k for forest in forests))
+    border = np.cumsum([0, *(k * weight for weight in collective.shards)])
+    shard_of = np.full(len(topology.nodes), _NONE, np.int64)
+    shard_of[[topology.ranks[owner] for owner in collective.owners]] = np.arange(len(collective.owners))
+    parts = []
+    for forest in forests:
+        shard = shard_of[forest.roots]
+        order = np.argsort(shard, kind="stable")
+        length = forest.multiplicity[order] * (k // forest.k)
+        end = np.cumsum(length)
+        first = np.searchsorted(shard[order], np.arange(len(border)))  # the first tree of each shard
+        passed = np.concatenate([[0], end])[first]  # length of all trees before it
+        start = end - length + (border - passed)[shard[order]]
+        parts.append((order, start, start + length))
+    cuts = np.unique(np.concatenate([border, *(edge for _, start, end in parts for edge in (start, end))]))
+    start, length = cuts[:-1], np.diff(cuts)
+    shard = np.searchsorted(border, start, side="right") - 1
+    size = np.diff(border)[shard]
+    chunks = Chunks(shard.astype(np.int32), start - border[shard], length, size)
+    return chunks, [_carrier(part, start) for part in parts]
+
+
+def _carrier(part: tuple[Ints, Ints, Ints], at: Ints) -> Ints:
+    """The tree whose interval contains each position."""
+    order, start, end = part
+    if not len(order):
+        return np.full(len(at), _NONE, np.int64)
+    last = np.searchsorted(start, at, side="right") - 1
+    return np.where((last >= 0) & (end[last] > at), order[last], _NONE)
+
+
+def _expand(topology: Topology, forest: Forest, tree: Ints) -> _Phase:
+    above, depth = _shape(topology, forest)
+    sizes = np.where(tree >= 0, np.diff(np.append(forest.ptr, forest.ptr[-1]))[tree], 0)
+    number = np.arange(sizes.sum())
+    moved = np.repeat(np.cumsum(sizes) - sizes - forest.ptr[tree], sizes)  # from an edge's position to its transfer's
+    edge = number - moved
+    over = above[edge]
+    height = np.zeros(len(tree), np.int64)
+    full = np.flatnonzero(sizes)
+    if len(full):
+        height[full] = np.maximum.reduceat(depth[edge], (np.cumsum(sizes) - sizes)[full])
+    return _Phase(
+        np.repeat(np.arange(len(tree), dtype=np.int32), sizes),
+        forest.edges[edge],
+        np.where(over >= 0, over + moved, _NONE).astype(np.int32),
+        depth[edge],
+        height,
+    )
+
+
+def _shape(topology: Topology, forest: Forest) -> tuple[Ints, NDArray[np.int32]]:
+    """For each edge, the edge that enters its parent (or _NONE), and its distance from the root in hops."""
+    rank_of = np.full(len(topology.nodes), _NONE, np.int64)
+    rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
+    begin, end = _ends(topology, forest.routes)
+    above_node, below_node = (begin, end) if forest.direction == "out" else (end, begin)
+    parent, child = rank_of[above_node][forest.edges], rank_of[below_node][forest.edges]
+    above = np.empty(len(forest.edges), np.int64)
+    step = max(1, _BLOCK // len(topology.ranks))
+    for first in range(0, len(forest.roots), step):
+        ptr = forest.ptr[first : first + step + 1]
+        edges = slice(ptr[0], ptr[-1])
+        row = np.repeat(np.arange(len(ptr) - 1) * len(topology.ranks), np.diff(ptr))
+        entering = np.full((len(ptr) - 1) * len(topology.ranks), _NONE, np.int64)
+        entering[row + child[edges]] = np.arange(ptr[0], ptr[-1])
+        above[edges] = entering[row + parent[edges]]
+    depth, over = np.ones(len(above), np.int32), above.copy()
+    while len(moving := np.flatnonzero(over >= 0)):
+        depth[moving] += depth[over[moving]]
+        over[moving] = over[over[moving]]
+    return above, depth
+
+
+def _ends(topology: Topology, routes: Routes) -> tuple[Ints, Ints]:
+    """The nodes at which each route starts and ends."""
+    src = np.fromiter((link.src for link in topology.links), np.int64, len(topology.links))
+    dst = np.fromiter((link.dst for link in topology.links), np.int64, len(topology.links))
+    return src[routes.links[routes.ptr[:-1]]], dst[routes.links[routes.ptr[1:] - 1]]
+
+
+def _joins(directions: Sequence[str], phases: Sequence[_Phase], chunks: int) -> tuple[NDArray[np.int32], Joins]:
+    """What each transfer waits for, in the numbering before `_issue`; the phases' transfers follow one another."""
+    join, members, counts = [], [], []
+    at_root: Ints | int = 0  # join of all that arrives at a chunk's root in the phase before
+    first, known = 0, 1  # transfers of earlier phases; joins so far
+    for direction, phase in zip(directions, phases, strict=True):
+        inner = phase.above >= 0
+        size = len(phase.chunk)
+        if direction == "in":
+            goal = np.where(inner, phase.above, size + phase.chunk)  # what waits for an edge: a transfer or the root
+            arrivals = np.bincount(goal, minlength=size + chunks)
+            number = np.where(arrivals > 0, known - 1 + np.cumsum(arrivals > 0), 0)
+            join.append(number[:size])
+            at_root = number[size:]
+            members.append(first + np.argsort(goal, kind="stable"))
+            counts.append(arrivals[arrivals > 0])
+        else:
+            passed_on = np.zeros(size, bool)
+            passed_on[phase.above[inner]] = True
+            number = known - 1 + np.cumsum(passed_on)
+            root = at_root[phase.chunk] if isinstance(at_root, np.ndarray) else np.zeros(size, np.int64)
+            join.append(np.where(inner, number[phase.above], root))
+            members.append(first + np.flatnonzero(passed_on))
+            counts.append(np.ones(len(members[-1]), np.int64))
+        first, known = first + size, known + len(counts[-1])
+    ptr = np.concatenate([[0, 0], np.cumsum(_concat(counts, np.int64))])
+    return _concat(join, np.int32), Joins(ptr.astype(np.int64), _concat(members, np.int32))
+
+
+def _issue(step: Ints, transfers: Transfers, joins: Joins) -> tuple[Transfers, Joins]:
+    """Order transfers by step; within a step the order stays."""
+    narrow = step.astype(np.uint16) if step.max(initial=0) < 1 << 16 else step  # a radix sort, where it is possible
+    order = np.argsort(narrow, kind="stable")
+    position = np.empty(len(order), np.int32)
+    position[order] = np.arange(len(order), dtype=np.int32)
+    moved = Transfers(
+        transfers.chunk[order],
+        transfers.route[order],
+        transfers.op[order],
+        transfers.join[order],
+        transfers.channel[order],
+    )
+    return moved, Joins(joins.ptr, position[joins.member])
+
+
+def _merge(routes: Sequence[Routes]) -> Routes:
+    shift = np.cumsum([0, *(len(part.links) for part in routes)])
+    ptr = [part.ptr[1:] + first for part, first in zip(routes, shift, strict=False)]
+    return Routes(_concat([[0], *ptr], np.int64), _concat([part.links for part in routes], np.int32))
+
+
+def _concat(parts: Sequence[ArrayLike], dtype: type[T]) -> NDArray[T]:
+    return np.concatenate([np.asarray(part) for part in parts]).astype(dtype, copy=False)
