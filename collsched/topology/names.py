@@ -16,7 +16,7 @@ _BRACKET = re.compile(r"\[([\d,\-]+)\]")
 
 @dataclass(frozen=True, slots=True)
 class RankNames:
-    """The ranks of a topology by name and by number. A word that is a rank's name means that rank before anything else."""
+    """The ranks of a topology by name and by number. A word that is a rank's name means that rank first of all."""
 
     fabric: str
     names: tuple[str, ...]  # by rank number
