@@ -42,6 +42,13 @@ class Topology:
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
     source: str | None = field(default=None, compare=False)  # file or parameters it came from, for messages
+    lines: tuple[int, ...] | None = field(default=None, compare=False, repr=False)  # of each node in `source`
+
+    def where(self, node: int) -> str:
+        """The place that declares a node, `file.yaml:12`, for messages; the topology's name where none is known."""
+        if self.lines is None or not self.lines[node]:
+            return self.source or self.name
+        return f"{self.source}:{self.lines[node]}"
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
