@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from collsched.errors import InputError, TopologyError
@@ -76,6 +75,6 @@ def _read(name: str) -> tuple[str, Source]:
 
 def _directory() -> Path:
     """Where the files are: installed package data, or the source tree that an editable install points to."""
-    package = Path(str(files("collsched")))
+    package = Path(__file__).parents[1]
     installed = package / "bundled"
     return installed if installed.is_dir() else package.parent / "topologies"
