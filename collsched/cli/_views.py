@@ -1,0 +1,118 @@
+"""How the verbs show a fabric, a bound and a forest to people: one labelled row each, nothing wider than the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from collsched.topology.model import Topology
+from collsched.topology.names import compress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LABEL = 11  # columns
+MOST_CLASSES = 6  # kinds of links shown
+MOST_NAMES = 8  # groups of node names shown
+
+
+def row(console: Console, label: str, text: str, style: str = "") -> None:
+    """One row: a label, and a text that wraps beside it."""
+    from rich.text import Text
+
+    body = Text(text, style=style, overflow="fold")
+    lines = body.wrap(console, max(console.width - LABEL, 20)) if console.is_terminal else [body]
+    for number, line in enumerate(lines):
+        console.print(Text((label if number == 0 else "").ljust(LABEL), style="cyan") + line)
+
+
+def show_fabric(console: Console, topology: Topology) -> None:
+    """Name, ranks, hosts, switches, and the kinds of links with their counts."""
+    hosts = {topology.nodes[node].host for node in topology.ranks} - {None}
+    switches = len(topology.nodes) - len(topology.ranks)
+    parts = [topology.name, plural(len(topology.ranks), "rank")]
+    parts += [f"{plural(len(hosts), 'host')}"] if hosts else []
+    parts += [plural(switches, "switch", "switches")] if switches else []
+    row(console, "fabric", " · ".join(parts), style="bold")
+    classes = link_classes(topology)
+    for text in classes[:MOST_CLASSES]:
+        row(console, "", text)
+    if len(classes) > MOST_CLASSES:
+        row(console, "", f"… and {len(classes) - MOST_CLASSES} more kinds of links")
+
+
+def link_classes(topology: Topology) -> list[str]:
+    """Links by the roles of their ends and their bandwidth, most numerous first: `16 × gpu ↔ nvswitch 300 GB/s`."""
+    roles = [role(node.name) for node in topology.nodes]
+    counts = Counter((roles[link.src], roles[link.dst], link.bandwidth) for link in topology.links)
+    rows: list[tuple[int, str]] = []
+    for (a, b, bandwidth), count in sorted(counts.items()):
+        back = counts.get((b, a, bandwidth), 0)
+        if back == count and a != b:
+            if a < b:  # one row for both directions, from the rank's side if there is one
+                rows.append((count, f"{count} × {a} ↔ {b} {rate(bandwidth)}"))
+        elif a == b and _paired(topology, roles, a, bandwidth):
+            rows.append((count // 2, f"{count // 2} × {a} ↔ {b} {rate(bandwidth)}"))
+        else:
+            rows.append((count, f"{count} × {a} → {b} {rate(bandwidth)}"))
+    return [text for _, text in sorted(rows, key=lambda pair: -pair[0])]
+
+
+def role(name: str) -> str:
+    """What a node is, judged by its name: `box3/gpu12` is a `gpu`."""
+    last = re.split(r"[/:]", name)[-1]
+    return re.sub(r"[\d_.,\-\[\]]+", "", last) or "node"
+
+
+def show_cut(console: Console, topology: Topology, side: Iterable[int]) -> None:
+    row(console, "", members(topology, side))
+
+
+def members(topology: Topology, nodes: Iterable[int]) -> str:
+    """Node names as ranges, the longest lists cut short: `box0/gpu[0-7], box0/nvswitch`."""
+    groups = compress(topology.nodes[node].name for node in nodes)
+    parts = re.split(r", ", groups)
+    if len(parts) <= MOST_NAMES:
+        return groups
+    return ", ".join(parts[:MOST_NAMES]) + f" and {len(parts) - MOST_NAMES} more (all of them with --json)"
+
+
+def show_stages(console: Console, seconds: Mapping[str, float]) -> None:
+    """Time per stage, largest first, and their sum."""
+    from collsched.units import format_seconds
+
+    total = sum(seconds.values())
+    parts = [f"{stage} {format_seconds(spent)}" for stage, spent in seconds.items() if spent >= total / 100]
+    row(console, "time", f"{format_seconds(total)}: {', '.join(parts)}")
+
+
+def rate(value: Fraction | float | None) -> str:
+    """A rate for people; `—` where there is none."""
+    from collsched.units import format_bandwidth
+
+    return "—" if value is None else format_bandwidth(value)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def share(part: Fraction, whole: Fraction) -> str:
+    """`part` as a percentage of `whole`, never rounded up to 100."""
+    percent = 100 * part / whole
+    if percent == 100:
+        return "100 %"
+    return f"{min(float(percent), 99.99):.2f} %" if percent < 100 else f"{float(percent):.2f} %"
+
+
+def _paired(topology: Topology, roles: list[str], name: str, bandwidth: Fraction) -> bool:
+    """Does every link between two nodes of one role have an equal one the other way?"""
+    ends = {
+        (link.src, link.dst)
+        for link in topology.links
+        if roles[link.src] == roles[link.dst] == name and link.bandwidth == bandwidth
+    }
+    return all((b, a) in ends for a, b in ends)
