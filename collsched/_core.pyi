@@ -21,3 +21,6 @@ def violated_cut(
 def trimmed_slots(
     nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
 ) -> _I64 | None: ...
+def pack_guaranteed(
+    nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
+) -> tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32]: ...

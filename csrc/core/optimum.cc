@@ -9,7 +9,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "core/max_flow.h"
+#include "core/max_flow_sinks.h"
 
 namespace collsched {
 namespace {
@@ -89,101 +89,40 @@ private:
   Cut best_;
 };
 
-// Terminals in breadth-first order over links in either direction, so that each is near one before it.
 std::vector<Node> sink_order(const Instance &instance) {
-  std::vector<Arc> begin(instance.nodes + 1, 0);
-  for (Arc arc = 0; arc < instance.arcs(); ++arc) ++begin[instance.src[arc] + 1], ++begin[instance.dst[arc] + 1];
-  std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  std::vector<Node> neighbour(begin.back());
-  std::vector<Arc> fill(begin.begin(), begin.end() - 1);
-  for (Arc arc = 0; arc < instance.arcs(); ++arc) {
-    neighbour[fill[instance.src[arc]]++] = instance.dst[arc];
-    neighbour[fill[instance.dst[arc]]++] = instance.src[arc];
-  }
-  std::vector<Node> queue, sinks;
-  std::vector<std::uint8_t> seen(instance.nodes, 0);
-  for (Node first = 0; first < instance.nodes; ++first) {
-    if (!instance.terminal[first] || seen[first]) continue;
-    seen[first] = 1;
-    queue.assign(1, first);
-    for (std::size_t i = 0; i < queue.size(); ++i) {
-      if (instance.terminal[queue[i]]) sinks.push_back(queue[i]);
-      for (Arc a = begin[queue[i]]; a < begin[queue[i] + 1]; ++a)
-        if (!std::exchange(seen[neighbour[a]], 1)) queue.push_back(neighbour[a]);
-    }
-  }
-  return sinks;
+  return near_order(instance.nodes, instance.src, instance.dst, instance.terminal);
 }
 
-// The network for λ = p/q, with the terminals that passed merged into the source.
-template <typename Cap> class Tester {
-public:
-  explicit Tester(const Instance &instance)
-      : instance_(instance), total_(instance.total_weight()), flow_(instance.nodes, instance.src, instance.dst),
-        passed_(instance.nodes, 0) {}
-
-  void set_ratio(std::int64_t p, std::int64_t q) {
-    q_ = q;
-    for (Node v = 0; v < instance_.nodes; ++v) flow_.set_supply(v, Cap{q} * (passed_[v] ? total_ : instance_.weight[v]));
-    flow_.set_capacities([&](Arc arc) { return Cap{p} * instance_.capacity[arc]; });
-  }
-
-  bool passes(Node sink) {
-    flow_.reset();
-    const Cap wanted = Cap{q_} * (total_ - instance_.weight[sink]);
-    return flow_.flow_to(sink, wanted) == wanted;
-  }
-
-  Cut cut(Node sink) { return cut_without(instance_, flow_.sink_side(sink)); }
-
-  void merge(Node sink) {
-    flow_.reset();
-    passed_[sink] = 1;
-    flow_.set_supply(sink, Cap{q_} * total_);
-  }
-
-  void unmerge_all() {
-    flow_.reset();
-    std::fill(passed_.begin(), passed_.end(), 0);
-    for (Node v = 0; v < instance_.nodes; ++v) flow_.set_supply(v, Cap{q_} * instance_.weight[v]);
-  }
-
-private:
-  const Instance &instance_;
-  std::int64_t total_, q_ = 1;
-  MaxFlow<Cap> flow_;
-  std::vector<std::uint8_t> passed_;
-};
-
 template <typename Cap> Cut raise_to_optimum(const Instance &instance, Cut best) {
-  Tester<Cap> tester(instance);
+  SinkPass<Cap> pass(instance.nodes, instance.src, instance.dst);
   const auto set_ratio = [&] {
     const auto divisor = std::gcd(best.weight, best.exit);
-    tester.set_ratio(best.weight / divisor, best.exit / divisor);
+    const Cap p = best.weight / divisor, q = best.exit / divisor;
+    pass.set([&](Node v) { return q * instance.weight[v]; }, [&](Arc arc) { return p * instance.capacity[arc]; });
   };
   set_ratio();
   for (Node sink : sink_order(instance)) {
-    while (!tester.passes(sink)) {
-      best = tester.cut(sink);
+    while (pass.shortfall(sink) > 0) {
+      best = cut_without(instance, pass.far_side(sink));
       if (best.exit == 0) return best;
       set_ratio();
     }
-    tester.merge(sink);
+    pass.merge(sink);
   }
   // At the optimum the cut is tight: the flow to a terminal beyond it is maximum, and leaves the smallest far side.
-  tester.unmerge_all();
+  pass.unmerge_all();
   Node beyond = 0;
   while (best.side[beyond] || !instance.terminal[beyond]) ++beyond;
-  tester.passes(beyond);
-  return tester.cut(beyond);
+  pass.shortfall(beyond);
+  return cut_without(instance, pass.far_side(beyond));
 }
 
 template <typename Cap> std::optional<Cut> first_violation(const Instance &slots, std::int64_t k) {
-  Tester<Cap> tester(slots);
-  tester.set_ratio(1, k);
+  SinkPass<Cap> pass(slots.nodes, slots.src, slots.dst);
+  pass.set([&](Node v) { return Cap{k} * slots.weight[v]; }, [&](Arc arc) { return Cap{slots.capacity[arc]}; });
   for (Node sink : sink_order(slots)) {
-    if (!tester.passes(sink)) return tester.cut(sink);
-    tester.merge(sink);
+    if (pass.shortfall(sink) > 0) return cut_without(slots, pass.far_side(sink));
+    pass.merge(sink);
   }
   return std::nullopt;
 }

@@ -1,0 +1,118 @@
+#include "core/lift.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+namespace collsched {
+namespace {
+
+// Lots of one arc for a tree of this multiplicity: one that fits exactly, else the largest ones first.
+std::vector<Lot> take(std::vector<Lot> &lots, Capacity amount) {
+  std::vector<Lot> taken;
+  while (amount > 0) {
+    if (lots.empty()) throw std::logic_error("a tree uses more slots than its arcs have");
+    auto best = std::find_if(lots.begin(), lots.end(), [&](const Lot &lot) { return lot.amount == amount; });
+    if (best == lots.end())
+      best = std::max_element(lots.begin(), lots.end(), [](const Lot &a, const Lot &b) { return a.amount < b.amount; });
+    const Capacity piece = std::min(amount, best->amount);
+    taken.push_back({piece, best->path});
+    amount -= piece;
+    if ((best->amount -= piece) == 0) lots.erase(best);
+  }
+  return taken;
+}
+
+void remove_loops(const Instance &instance, std::vector<Arc> &path) {
+  std::vector<Arc> simple;
+  for (Arc arc : path) {
+    simple.push_back(arc);
+    const auto again = std::find_if(simple.begin(), simple.end(),
+                                    [&](Arc earlier) { return instance.src[earlier] == instance.dst[arc]; });
+    simple.erase(again, simple.end());
+  }
+  path = std::move(simple);
+}
+
+class Lifter {
+public:
+  Lifter(const Instance &instance, LogicalGraph graph)
+      : instance_(instance), graph_(std::move(graph)), routes_of_(graph_.pool.paths.size()), table_(instance, forest_),
+        stamp_(instance.nodes, 0) {}
+
+  Forest run(const std::vector<LogicalTree> &trees) {
+    for (const LogicalTree &tree : trees) add_tree(tree);
+    return std::move(forest_);
+  }
+
+private:
+  void add_tree(const LogicalTree &tree) {
+    std::vector<std::vector<Lot>> lots;
+    for (Arc arc : tree.arcs) lots.push_back(take(graph_.lots[arc], tree.multiplicity));
+    std::vector<std::size_t> at(lots.size(), 0);
+    for (Capacity rest = tree.multiplicity; rest > 0;) {
+      Capacity piece = rest;
+      for (std::size_t i = 0; i < lots.size(); ++i) piece = std::min(piece, lots[i][at[i]].amount);
+      forest_.root.push_back(tree.root);
+      forest_.multiplicity.push_back(piece);
+      stamp_[tree.root] = ++now_;
+      for (std::size_t i = 0; i < lots.size(); ++i) {
+        Lot &lot = lots[i][at[i]];
+        add_edges(lot.path);
+        if ((lot.amount -= piece) == 0) ++at[i];
+      }
+      forest_.tree_begin.push_back(static_cast<std::int64_t>(forest_.edge_route.size()));
+      rest -= piece;
+    }
+  }
+
+  // A relaying rank that the tree has reached before is not entered again.
+  void add_edges(std::int32_t path) {
+    auto &routes = routes_of_[path];
+    if (routes.empty()) routes = table_.add(graph_.pool.arcs(path));
+    for (std::uint32_t route : routes)
+      if (std::exchange(stamp_[table_.head(route)], now_) != now_) forest_.edge_route.push_back(route);
+  }
+
+  const Instance &instance_;
+  LogicalGraph graph_;
+  Forest forest_;
+  std::vector<std::vector<std::uint32_t>> routes_of_; // per path of the pool, once used
+  RouteTable table_;
+  std::vector<std::uint32_t> stamp_; // == now_: in the tree
+  std::uint32_t now_ = 0;
+};
+
+} // namespace
+
+std::vector<std::uint32_t> RouteTable::add(std::vector<Arc> path) {
+  remove_loops(instance_, path);
+  std::vector<std::uint32_t> routes;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (i + 1 < path.size() && !instance_.rank[instance_.dst[path[i]]]) continue;
+    routes.push_back(add_route(path.data() + begin, path.data() + i + 1));
+    begin = i + 1;
+  }
+  return routes;
+}
+
+std::uint32_t RouteTable::add_route(const Arc *begin, const Arc *end) {
+  by_first_arc_.resize(instance_.src.size());
+  auto &known = by_first_arc_[*begin];
+  for (std::uint32_t route : known) {
+    const Arc *first = forest_.route_arc.data() + forest_.route_begin[route];
+    const Arc *last = forest_.route_arc.data() + forest_.route_begin[route + 1];
+    if (std::equal(begin, end, first, last)) return route;
+  }
+  forest_.route_arc.insert(forest_.route_arc.end(), begin, end);
+  forest_.route_begin.push_back(static_cast<std::int64_t>(forest_.route_arc.size()));
+  known.push_back(static_cast<std::uint32_t>(forest_.route_begin.size() - 2));
+  return known.back();
+}
+
+Forest lift(const Instance &instance, LogicalGraph graph, const std::vector<LogicalTree> &trees) {
+  return Lifter(instance, std::move(graph)).run(trees);
+}
+
+} // namespace collsched
