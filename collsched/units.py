@@ -1,7 +1,8 @@
 """Quantities, read exactly from text and printed for people.
 
-Bandwidths are Fractions in GB/s (1e9 bytes a second), latencies Fractions in µs, sizes integers in bytes. `12.5` is 25/2, never
-a float. A bandwidth unit with a small `b` (`Gb/s`, `Gbit/s`, `Gbps`) counts bits, one with a capital `B` bytes.
+Bandwidths are Fractions in GB/s (1e9 bytes a second), latencies Fractions in µs, sizes integers in bytes.
+`12.5` is 25/2, never a float. A bandwidth unit with a small `b` (`Gb/s`, `Gbit/s`, `Gbps`) counts bits, one
+with a capital `B` bytes.
 """
 
 from __future__ import annotations
@@ -63,13 +64,15 @@ def parse_number(text: str) -> Fraction:
     """A decimal or a ratio of integers, exactly: `12.5`, `1e-3`, `25/3`. Raises InputError."""
     value, unit = _split(text, "a number", "7, 12.5 or 25/3")
     if unit:
-        raise InputError(f"{text!r} is not a number; allowed is a decimal or a ratio; write for example 7, 12.5 or 25/3")
+        raise InputError(
+            f"{text!r} is not a number; allowed is a decimal or a ratio; write for example 7, 12.5 or 25/3"
+        )
     return value
 
 
 @lru_cache(maxsize=4096)
 def parse_bandwidth(text: str) -> Fraction:
-    """A bandwidth in GB/s, from `300`, `300 GB/s`, `2400 Gbit/s`, `40 MiB/s`. Raises InputError unless positive and finite."""
+    """A bandwidth in GB/s, from `300`, `300 GB/s`, `2400 Gbit/s`. Raises InputError unless positive and finite."""
     value = _quantity(text, BANDWIDTH_UNITS, "a bandwidth", "300 GB/s", shown="GB/s, MB/s, GiB/s, Gbit/s, Gb/s")
     return check_bandwidth(value, text)
 
@@ -88,7 +91,9 @@ def parse_size(text: str) -> int:
     if value < 0:
         raise InputError(f"size {text!r} is negative; allowed is zero or more; write for example 256MiB")
     if value > MAX_SIZE:
-        raise InputError(f"size {text!r} is too large; allowed is at most {format_bytes(MAX_SIZE)}; write a smaller one")
+        raise InputError(
+            f"size {text!r} is too large; allowed is at most {format_bytes(MAX_SIZE)}; write a smaller one"
+        )
     if value.denominator != 1:
         raise InputError(f"size {text!r} is not a whole number of bytes; allowed are whole bytes; round it")
     return int(value)
@@ -102,7 +107,7 @@ def check_bandwidth(value: Fraction, text: str) -> Fraction:
         )
     if not MIN_BANDWIDTH <= value <= MAX_BANDWIDTH:
         raise InputError(
-            f"bandwidth {text!r} is out of range; allowed is from {exact(MIN_BANDWIDTH)} to {MAX_BANDWIDTH} GB/s; check its unit"
+            f"bandwidth {text!r} is too large or small; allowed is {exact(MIN_BANDWIDTH)} to {MAX_BANDWIDTH} GB/s; check its unit"
         )
     return value
 
@@ -181,7 +186,7 @@ def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:
     """The number and the unit of a quantity; the unit may be empty."""
     if len(text) > _LONGEST:
         raise InputError(
-            f"{text[:24] + '…'!r} is too long for {what}; allowed are {_LONGEST} characters; write for example {example}"
+            f"{text[:24] + '…'!r} is too long for {what}; allowed are {_LONGEST} characters; write {example}"
         )
     if _NOT_FINITE.fullmatch(text):
         raise InputError(f"{text!r} is not finite; allowed is a finite number; write for example {example}")
@@ -192,6 +197,8 @@ def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:
     if "/" in number:
         above, below = number.split("/")
         if not re.fullmatch(r"[+-]?\d+", above) or int(below) == 0:
-            raise InputError(f"{number!r} is not a ratio; allowed are whole numbers, not divided by 0; write for example 25/3")
+            raise InputError(
+                f"{number!r} is not a ratio; allowed are whole numbers, not divided by 0; write for example 25/3"
+            )
         return Fraction(int(above), int(below)), unit or ""
     return Fraction(number), unit or ""

@@ -1,4 +1,4 @@
-"""Collects nodes and links into a Topology and keeps its promises: distinct names, no self-loops, one link per ordered pair."""
+"""Collects nodes and links into a Topology: distinct names, no self-loops, one link per ordered pair."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Builder:
         known = self._links.get((src, dst))
         if known is None:
             if len(self._links) == MAX_LINKS:
-                raise InputError(f"more than {MAX_LINKS} links; allowed are as many; lower the counts or the parameters")
+                raise InputError(
+                    f"more than {MAX_LINKS} links; allowed are as many; lower the counts or the parameters"
+                )
             self._links[src, dst] = (bandwidth, latency)
         else:
             self._links[src, dst] = (known[0] + bandwidth, max(known[1], latency))
@@ -100,5 +102,7 @@ def check_name(name: str) -> None:
 def spread(bandwidth: Fraction, parts: int) -> Fraction:
     """An equal share of a bandwidth, for links that split it."""
     if parts < 1:
-        raise InputError(f"{exact(bandwidth)} GB/s is spread over {parts} links; allowed is at least one; raise the count")
+        raise InputError(
+            f"{exact(bandwidth)} GB/s is spread over {parts} links; allowed is at least one; raise the count"
+        )
     return bandwidth / parts

@@ -57,8 +57,10 @@ class Hypercube:
     @property
     def size(self) -> int | None:
         if not 0 <= self.dimension < MAX_NODES.bit_length():
-            raise InputError(f"dimension is {self.dimension}; allowed is from 0 to {MAX_NODES.bit_length() - 1}; lower it")
-        return 2**self.dimension
+            raise InputError(
+                f"dimension is {self.dimension}; allowed is from 0 to {MAX_NODES.bit_length() - 1}; lower it"
+            )
+        return 1 << self.dimension
 
     def build(self, builder: Builder, ends: list[int], line: int) -> None:
         for position, end in enumerate(ends):
@@ -69,7 +71,7 @@ class Hypercube:
 
 @dataclass(frozen=True, slots=True)
 class RandomIrregular:
-    """A connected random graph of mean degree `degree`; each link has 1 to `levels` times `bandwidth`, the same both ways."""
+    """A connected random graph of mean degree `degree`; a link has 1 to `levels` times `bandwidth`, both ways."""
 
     degree: int
     bandwidth: Bandwidth

@@ -1,7 +1,8 @@
 """YAML text to a tree of scalars, lists and mappings that know their lines.
 
-Scalars stay text, so that `12.5` can be read exactly and `no` is a name. The parser's events are turned into the tree here, without
-recursion: depth, size and alias expansion are limited before memory is taken, tags construct nothing, and duplicate keys are errors.
+Scalars stay text, so that `12.5` can be read exactly and `no` is a name. The parser's events are turned into
+the tree here, without recursion: depth, size and alias expansion are limited before memory is taken, tags
+construct nothing, and duplicate keys are errors.
 """
 
 from __future__ import annotations
@@ -62,9 +63,7 @@ def read_text(path: Path, source: Source) -> str:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise TopologyError(
-                f"{source.name}: has {size} bytes; allowed are {MAX_FILE_BYTES}; use the compact form, which is a page long"
-            )
+            raise TopologyError(f"{source.name}: has {size} bytes; allowed are {MAX_FILE_BYTES}; use the compact form")
         data = path.read_bytes()
     except FileNotFoundError:
         raise TopologyError(
@@ -72,13 +71,16 @@ def read_text(path: Path, source: Source) -> str:
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise TopologyError(f"{source.name}: cannot be read ({reason}); allowed is a readable YAML file; check it") from None
+        raise TopologyError(
+            f"{source.name}: cannot be read ({reason}); allowed is a readable YAML file; check it"
+        ) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise source.error(
-            line, f"byte 0x{data[error.start]:02x} is not UTF-8; allowed is UTF-8 text; save the file with that encoding"
+            line,
+            f"byte 0x{data[error.start]:02x} is not UTF-8; allowed is UTF-8 text; save the file with that encoding",
         ) from None
 
 
@@ -160,7 +162,8 @@ class _Tree:
                 self.alias(event)
             elif kind is yaml.DocumentStartEvent and self.root is not None:
                 raise self.source.error(
-                    event.start_mark.line + 1, "a second document begins; allowed is one a file; split the file at '---'"
+                    event.start_mark.line + 1,
+                    "a second document begins; allowed is one a file; split the file at '---'",
                 )
         return self.root
 
@@ -199,7 +202,8 @@ class _Tree:
         line = event.start_mark.line + 1
         if event.anchor not in self.anchors:
             raise self.source.error(
-                line, f"alias *{event.anchor} has no finished anchor; allowed is one defined above; define &{event.anchor}"
+                line,
+                f"alias *{event.anchor} has no finished anchor; allowed is one defined above; define &{event.anchor}",
             )
         value, size = self.anchors[event.anchor]
         self.grow(size, line)

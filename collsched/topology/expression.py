@@ -1,7 +1,8 @@
 """Integer and rational arithmetic on the parameters of a topology file.
 
-Numbers, parameters, `+ - * / // % **`, shifts, `& | ^`, comparisons, `and or not`, `x if c else y`, and the functions below.
-Division `/` is exact. Python's own parser reads the text; the tree becomes closures, and nothing is ever handed to `eval`.
+Numbers, parameters, `+ - * / // % **`, shifts, `& | ^`, comparisons, `and or not`, `x if c else y`, and the
+functions below. Division `/` is exact. Python's own parser reads the text; the tree becomes closures, and
+nothing is ever handed to `eval`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def _divide(a: Number, b: Number) -> Number:
 def _bounded(function: Callable[[Number, Number], Number]) -> Callable[[Number, Number], Number]:
     def apply(a: Number, b: Number) -> Number:
         if not 0 <= b <= MAX_POWER or Fraction(b).denominator != 1:
-            raise InputError(f"power {exact(b)} is too large; allowed is a whole number from 0 to {MAX_POWER}; lower it")
+            raise InputError(
+                f"power {exact(b)} is too large; allowed is a whole number from 0 to {MAX_POWER}; lower it"
+            )
         return function(a, b)
 
     return apply
@@ -85,13 +88,17 @@ class Expression:
         try:
             value = self._evaluate(environment)
         except ZeroDivisionError:
-            raise InputError(f"{self.text!r} divides by 0; allowed is any other divisor; check the parameters") from None
+            raise InputError(
+                f"{self.text!r} divides by 0; allowed is any other divisor; check the parameters"
+            ) from None
         except (TypeError, ValueError):
             raise InputError(
                 f"{self.text!r} has no value here; allowed are numbers of fitting types; check its operands"
             ) from None
-        if not isinstance(value, tuple) and abs(value) > MAX_MAGNITUDE:
-            raise InputError(f"{self.text!r} is beyond {MAX_MAGNITUDE:.0e}; allowed are smaller numbers; check the parameters")
+        if not isinstance(value, tuple) and not -MAX_MAGNITUDE <= value <= MAX_MAGNITUDE:
+            raise InputError(
+                f"{self.text!r} is beyond {MAX_MAGNITUDE:.0e}; allowed are smaller numbers; check the parameters"
+            )
         return value
 
     def integer(self, environment: Environment) -> int:
@@ -99,7 +106,9 @@ class Expression:
         value = self(environment)
         if isinstance(value, tuple) or value.denominator != 1:
             shown = "x".join(map(str, value)) if isinstance(value, tuple) else exact(value)
-            raise InputError(f"{self.text!r} is {shown}; allowed is a whole number; divide with // or round with ceil()")
+            raise InputError(
+                f"{self.text!r} is {shown}; allowed is a whole number; divide with // or round with ceil()"
+            )
         return int(value)
 
 
@@ -107,21 +116,25 @@ class Expression:
 def parse(text: str) -> Expression:
     """Compile an expression. Raises InputError with what is wrong in it."""
     if len(text) > MAX_LENGTH:
-        raise InputError(f"{text[:24] + '…'!r} is too long; allowed are {MAX_LENGTH} characters; name its parts under 'let'")
+        raise InputError(
+            f"{text[:24] + '…'!r} is too long; allowed are {MAX_LENGTH} characters; name its parts under 'let'"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
-        raise InputError(f"{text!r} is not arithmetic; allowed are numbers, parameters and + - * / // %; rewrite it") from None
+        raise InputError(
+            f"{text!r} is not arithmetic; allowed are numbers, parameters and + - * / // %; rewrite it"
+        ) from None
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - _FUNCTIONS.keys()
     return Expression(text, names, _compile(tree.body, text))
 
 
 def _compile(node: ast.expr, text: str) -> Evaluate:
     match node:
-        case ast.Constant(value=bool() | int()):
-            return _constant(int(node.value))
+        case ast.Constant(value=int(number)):
+            return _constant(int(number))
         case ast.Constant(value=float()):
             return _constant(Fraction(ast.get_source_segment(text.strip(), node) or "0"))
         case ast.Name(id=name):

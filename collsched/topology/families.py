@@ -1,7 +1,8 @@
 """Families: fabrics that follow from a few numbers, under the key `family` of a topology file.
 
-A family is a frozen dataclass; its fields are its arguments, its docstring says what it builds. It connects *ends*: the nodes
-that `attach` names, in that order, or ranks of its own (`rank0`, `rank1`, …), as many as `ranks` says or as its shape needs.
+A family is a frozen dataclass; its fields are its arguments, its docstring says what it builds. It connects
+*ends*: the nodes that `attach` names, in that order, or ranks of its own (`rank0`, `rank1`, …), as many as
+`ranks` says or as its shape needs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collsched.topology.expression import parse as parse_expression
 from collsched.topology.fields import Entry
 from collsched.topology.parameters import grid
 from collsched.topology.pattern import Pattern, parse_pattern
-from collsched.topology.switched import Dragonfly, FatTree, LeafSpine, RandomSwitched, Rail
+from collsched.topology.switched import Dragonfly, FatTree, LeafSpine, Rail, RandomSwitched
 
 
 class Family(Protocol):
@@ -82,13 +83,17 @@ class Ends:
         if self.attach is not None:
             ends = [builder.find(name) for name, _ in self.attach.expand(environment)]
             if size is not None and len(ends) != size:
-                raise InputError(f"'attach' names {len(ends)} nodes; allowed are the {size} of this shape; adjust either")
+                raise InputError(
+                    f"'attach' names {len(ends)} nodes; allowed are the {size} of this shape; adjust either"
+                )
             return ends
         if size is not None and self.ranks is not None:
             raise InputError(f"'ranks' beside a shape of {size}; allowed is the shape alone; remove 'ranks'")
         count = size if self.ranks is None else self.ranks.integer(environment)
         if count is None:
-            raise InputError("family has neither 'attach' nor 'ranks'; allowed is one of them; add for example ranks: 64")
+            raise InputError(
+                "family has neither 'attach' nor 'ranks'; allowed is one of them; add for example ranks: 64"
+            )
         if count < 1:
             raise InputError(f"family has {count} ranks; allowed is at least 1; raise 'ranks'")
         return [builder.node(f"rank{i}", "rank", line=line) for i in range(count)]
@@ -112,7 +117,10 @@ def read_family(entry: Entry, family: Callable[..., Family], environment: Enviro
     if attach and ranks:
         raise entry.error("family has 'attach' and 'ranks'; allowed is one of them; remove the other", "ranks")
     try:
-        ends = Ends(attach and parse_pattern(attach.text), ranks and parse_expression(ranks.text))
+        ends = Ends(
+            parse_pattern(attach.text) if attach else None,
+            parse_expression(ranks.text) if ranks else None,
+        )
         return family(**arguments), ends
     except InputError as error:
         raise entry.error(error) from None

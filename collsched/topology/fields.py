@@ -25,7 +25,9 @@ from collsched.units import (
 
 DEFAULT_LATENCY = Fraction(1)  # µs
 
-_PLAIN_QUANTITY = re.compile(r"\s*[+-]?[.\d][\d.eE+-]*(/\d+)?\s*[A-Za-zµμ]*(/[A-Za-z]+)?\s*|\s*[+-]?\.?(nan|inf)\w*.*", re.ASCII | re.I)
+_PLAIN_QUANTITY = re.compile(
+    r"\s*[+-]?[.\d][\d.eE+-]*(/\d+)?\s*[A-Za-zµμ]*(/[A-Za-z]+)?\s*|\s*[+-]?\.?(nan|inf)\w*.*", re.ASCII | re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,9 @@ class Entry:
             return
         key, line = next((key, line) for key, line in zip(self.items, self.lines, strict=True) if key not in keys)
         hint = suggest(key, tuple(sorted(keys))) or "remove it"
-        raise self.source.error(line, f"unknown key {key!r} in {self.what}; allowed are {', '.join(sorted(keys))}; {hint}")
+        raise self.source.error(
+            line, f"unknown key {key!r} in {self.what}; allowed are {', '.join(sorted(keys))}; {hint}"
+        )
 
     def error(self, message: object, key: str | None = None) -> InputError:
         """The message with the line of `key`, or of the entry."""
@@ -113,7 +117,9 @@ class Entry:
         hint = ""
         if type(value) is Sequence:
             hint = "; text with [ in it needs quotes inside braces"
-        raise self.error(f"{key!r} of {self.what} is {describe(value)}; allowed is plain text; write {key}: value{hint}", key)
+        raise self.error(
+            f"{key!r} of {self.what} is {describe(value)}; allowed is plain text; write {key}: value{hint}", key
+        )
 
     def text(self, key: str) -> str:
         """The text under `key`; an error if absent or empty."""
@@ -140,5 +146,7 @@ class Entry:
         if value is None:
             return []
         if type(value) is not Sequence:
-            raise self.error(f"{key!r} of {self.what} is {describe(value)}; allowed is a list; begin its lines with '- '", key)
+            raise self.error(
+                f"{key!r} of {self.what} is {describe(value)}; allowed is a list; begin its lines with '- '", key
+            )
         return value.items

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def to_networkx(topology: Topology) -> nx.DiGraph[str]:
     """A DiGraph keyed by node name, in node order.
 
-    Nodes have `kind`, and `host`, `rail`, `plane`, `multicast`, `reduce` where set; edges have `bandwidth` (GB/s) and `latency` (µs),
-    both Fractions.
+    Nodes have `kind`, and `host`, `rail`, `plane`, `multicast`, `reduce` where set; edges have `bandwidth`
+    (GB/s) and `latency` (µs), both Fractions.
     """
     import networkx as nx
 
@@ -38,9 +38,10 @@ def to_networkx(topology: Topology) -> nx.DiGraph[str]:
 def from_networkx(graph: nx.Graph[Any]) -> Topology:
     """A topology from any networkx graph: directed or not, with parallel edges or not.
 
-    Node attributes: `kind` ("rank" if absent, or "switch"), `host`, `rail`, `plane`, `multicast`, `reduce`. Edge attributes:
-    `bandwidth` (a number in GB/s or text with a unit), `latency` (a number in µs or text; 1 if absent). An undirected edge is a link in
-    each direction; parallel edges add up. A float counts as the decimal that prints it, so 12.5 is 25/2. Raises TopologyError.
+    Node attributes: `kind` ("rank" if absent, or "switch"), `host`, `rail`, `plane`, `multicast`, `reduce`.
+    Edge attributes: `bandwidth` (a number in GB/s or text with a unit), `latency` (a number in µs or text; 1
+    if absent). An undirected edge is a link in each direction; parallel edges add up. A float counts as the
+    decimal that prints it, so 12.5 is 25/2. Raises TopologyError.
     """
     name = str(graph.graph.get("name") or "graph")
     builder, ids = Builder(), {}
@@ -61,14 +62,16 @@ def _add_node(builder: Builder, name: str, data: Mapping[str, Any]) -> int:
     kind = data.get("kind", "rank")
     if kind not in ("rank", "switch"):
         raise InputError(f"node {name!r} has kind {kind!r}; allowed are rank and switch; set the node attribute 'kind'")
-    places = {key: str(data[key]) for key in ("host", "rail", "plane") if data.get(key) is not None}
-    flags = {key: bool(data.get(key, False)) for key in ("multicast", "reduce")}
-    return builder.node(name, kind, **places, **flags)
+    host, rail, plane = (None if data.get(key) is None else str(data[key]) for key in ("host", "rail", "plane"))
+    multicast, reduce = (bool(data.get(key, False)) for key in ("multicast", "reduce"))
+    return builder.node(name, kind, host=host, rail=rail, plane=plane, multicast=multicast, reduce=reduce)
 
 
 def _rates(data: Mapping[str, Any], edge: str) -> tuple[Fraction, Fraction]:
     if "bandwidth" not in data:
-        raise InputError(f"{edge} has no bandwidth; allowed is a number in GB/s or text; set the edge attribute 'bandwidth'")
+        raise InputError(
+            f"{edge} has no bandwidth; allowed is a number in GB/s or text; set the edge attribute 'bandwidth'"
+        )
     try:
         rate, alpha = data["bandwidth"], data.get("latency", DEFAULT_LATENCY)
         return (

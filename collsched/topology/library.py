@@ -46,7 +46,7 @@ def list_bundled() -> tuple[Bundled, ...]:
 
 
 def resolve(spec: str, params: Mapping[str, object] | None = None) -> Topology:
-    """The topology that a TOPO argument means: a file if it has a slash or a suffix, else a bundled name. Raises TopologyError."""
+    """The topology that TOPO means: a file if it has a slash or a suffix, else a bundled name. Raises TopologyError."""
     if "/" in spec or "\\" in spec or Path(spec).suffix:
         return load_topology(spec, params)
     return bundled(spec, **dict(params or {}))
@@ -58,9 +58,13 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise InputError(f"--set {setting}: lacks a name or a value; allowed is name=value; write for example --set boxes=4")
+            raise InputError(
+                f"--set {setting}: lacks a name or a value; allowed is name=value; write for example --set boxes=4"
+            )
         if name in values:
-            raise InputError(f"--set {setting}: {name} is set twice; allowed is each parameter once; keep one of the two")
+            raise InputError(
+                f"--set {setting}: {name} is set twice; allowed is each parameter once; keep one of the two"
+            )
         values[name.strip()] = value.strip()
     return values
 

@@ -18,7 +18,9 @@ MAX_EXTENTS = 6
 
 _KEYS = frozenset({"default", "kind", "min", "max", "about"})
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_RESERVED = frozenset({"and", "or", "not", "if", "else", "min", "max", "ceil", "floor", "product", "lambda", "in", "is"})
+_RESERVED = frozenset(
+    {"and", "or", "not", "if", "else", "min", "max", "ceil", "floor", "product", "lambda", "in", "is"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def check_identifier(source: Source, name: str, line: int) -> None:
     """Raises TopologyError unless `name` can stand in an expression."""
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise source.error(
-            line, f"{name!r} cannot be a parameter's name; allowed are letters, digits and _, not a word of arithmetic; rename it"
+            line,
+            f"{name!r} cannot name a parameter; allowed are letters, digits and _, no word of arithmetic; rename it",
         )
 
 
@@ -147,5 +150,3 @@ def grid(text: str) -> tuple[int, ...]:
             f"{text!r} is not a grid; allowed are up to {MAX_EXTENTS} extents joined by x; write for example 4x4x4"
         )
     return tuple(int(extent) for extent in extents)
-
-

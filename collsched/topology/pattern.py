@@ -1,7 +1,8 @@
 """Names with indices in brackets, such as `box[b=0..boxes-1]/gpu[0..7]`.
 
-A bracket holds items separated by commas, each an expression (one value) or `low..high` (both ends included; nothing if high is below
-low). `b=` before the items names the index, for brackets to its right, for the other end of a link and for its bandwidth:
+A bracket holds items separated by commas, each an expression (one value) or `low..high` (both ends included;
+nothing if high is low - 1). `b=` before the items names the index, for brackets to its right, for the other
+end of a link and for its bandwidth:
 
     gpu[0..7]                  to nvswitch            every GPU to the switch
     gpu[i=0..7]                to gpu[(i+1) % 8]      a ring
@@ -41,10 +42,16 @@ class Group:
             last = first if high is None else high.integer(environment)
             if first < 0 and first <= last:
                 raise InputError(
-                    f"index {first} of [{low.text}] is negative; allowed is 0 or more; a range is written with dots, [0..7]"
+                    f"index {first} of [{low.text}] is negative; allowed is 0 or more; write a range as [0..7]"
+                )
+            if last < first - 1:
+                raise InputError(
+                    f"range {first}..{last} of [{low.text}..] runs backwards; allowed is upwards; swap its ends"
                 )
             if last - first >= MAX_NAMES:
-                raise InputError(f"a range has {last - first + 1} values; allowed are {MAX_NAMES}; check the parameters")
+                raise InputError(
+                    f"a range has {last - first + 1} values; allowed are {MAX_NAMES}; check the parameters"
+                )
             yield from range(first, last + 1)
 
 
@@ -67,7 +74,9 @@ class Pattern:
                 index = part.index
                 found = [(f"{name}{value}", {**env, index: value}) for name, env in found for value in part.values(env)]
             if len(found) > MAX_NAMES:
-                raise InputError(f"{self.text!r} stands for over {MAX_NAMES} names; allowed are fewer; check the parameters")
+                raise InputError(
+                    f"{self.text!r} stands for over {MAX_NAMES} names; allowed are fewer; check the parameters"
+                )
         return found
 
 
@@ -84,7 +93,9 @@ def parse_pattern(text: str) -> Pattern:
         elif match.group(1) is not None:
             parts.append(_group(match.group(1), text))
         elif token in ("[", "]"):
-            raise InputError(f"bracket {token!r} of {text!r} has no partner; allowed are pairs; write {token * 2!r} for itself")
+            raise InputError(
+                f"bracket {token!r} of {text!r} has no partner; allowed are pairs; write {token * 2!r} for itself"
+            )
         else:
             parts.append(token)
     return Pattern(text, tuple(parts))
@@ -116,5 +127,7 @@ def _items(text: str) -> list[str]:
 def _item(text: str, whole: str) -> tuple[Expression, Expression | None]:
     low, dots, high = text.partition("..")
     if not low.strip() or (dots and not high.strip()):
-        raise InputError(f"[{text}] in {whole!r} lacks a value; allowed is a number or a range; write for example [0..7]")
+        raise InputError(
+            f"[{text}] in {whole!r} lacks a value; allowed is a number or a range; write for example [0..7]"
+        )
     return parse_expression(low.strip()), parse_expression(high.strip()) if dots else None

@@ -1,7 +1,7 @@
 """Reads topology files: the explicit form, and the compact form that expands to it.
 
-The sections of a file are read in this order, whatever their order in the text: parameters, let, templates, hosts, nodes, family,
-links. Grammar and examples: docs/topologies.md.
+The sections of a file are read in this order, whatever their order in the text: parameters, let, templates,
+hosts, nodes, family, links. Grammar and examples: docs/topologies.md.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class _File:
         if not isinstance(value, Scalar) or value.text != VERSION:
             found = repr(value.text) if isinstance(value, Scalar) else "not text"
             raise self.source.error(
-                value.line, f"version is {found}; allowed is {VERSION}; write 'collsched: {VERSION}' or update collsched"
+                value.line,
+                f"version is {found}; allowed is {VERSION}; write 'collsched: {VERSION}' or update collsched",
             )
 
     def _section(self, key: str) -> Iterable[tuple[str, Value]]:
@@ -92,7 +93,9 @@ class _File:
         for name, value in self._section("let"):
             check_identifier(self.source, name, value.line)
             if name in environment:
-                raise self.source.error(value.line, f"{name!r} is defined twice; allowed is each name once; rename this one")
+                raise self.source.error(
+                    value.line, f"{name!r} is defined twice; allowed is each name once; rename this one"
+                )
             environment[name] = self._arithmetic(name, value, environment)
         self._hosts(environment)
         self._nodes(self.top, environment)
@@ -105,17 +108,18 @@ class _File:
 
     def _arithmetic(self, name: str, value: Value, environment: Environment) -> int | Fraction | tuple[int, ...]:
         if not isinstance(value, Scalar):
-            raise self.source.error(value.line, f"{name!r} is not an expression; allowed is arithmetic; write {name}: 2 * boxes")
+            raise self.source.error(
+                value.line, f"{name!r} is not an expression; allowed is arithmetic; write {name}: 2 * boxes"
+            )
         try:
             return parse_expression(value.text)(environment)
         except InputError as error:
             raise self.source.error(value.line, error) from None
 
-    # Sections ------------------------------------------------------------------------------------------------------------
-
     def _hosts(self, environment: Environment) -> None:
         templates = {
-            name: Entry(self.source, value, f"template {name!r}", _TEMPLATE_KEYS) for name, value in self._section("templates")
+            name: Entry(self.source, value, f"template {name!r}", _TEMPLATE_KEYS)
+            for name, value in self._section("templates")
         }
         for pattern, value in self._section("hosts"):
             if not isinstance(value, Scalar) or value.text not in templates:
@@ -124,7 +128,7 @@ class _File:
                 hint = isinstance(value, Scalar) and suggest(value.text, tuple(templates))
                 raise self.source.error(
                     value.line,
-                    f"template of hosts {pattern!r} is {found}; allowed are {known}; {hint or 'define it under templates'}",
+                    f"template of hosts {pattern!r} is {found}; allowed are {known}; {hint or 'add it to templates'}",
                 )
             try:
                 hosts = parse_pattern(pattern).expand(environment)
@@ -208,7 +212,9 @@ class _File:
         except InputError as error:
             raise entry.error(error, "count") from None
         if not 1 <= count <= MAX_COUNT:
-            raise entry.error(f"count is {count}; allowed is from 1 to {MAX_COUNT}; leave the link out if there is none", "count")
+            raise entry.error(
+                f"count is {count}; allowed is from 1 to {MAX_COUNT}; leave the link out if there is none", "count"
+            )
         return count
 
     def _family(self, environment: Environment) -> None:

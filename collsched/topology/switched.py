@@ -1,7 +1,7 @@
 """Families whose ends are linked to switches.
 
-`oversubscription` is downlink over uplink bandwidth at a tier: 1 is non-blocking, 2 halves the bandwidth upwards. Every switch has
-the uplinks of a full one, even where fewer ends than ports are attached.
+`oversubscription` is downlink over uplink bandwidth at a tier: 1 is non-blocking, 2 halves the bandwidth
+upwards. Every switch has the uplinks of a full one, even where fewer ends than ports are attached.
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ class LeafSpine:
 
 @dataclass(frozen=True, slots=True)
 class FatTree:
-    """Three tiers: edges with `per_edge` ends, pods of `edges` edge and `aggregations` aggregation switches, and `cores`.
+    """Three tiers: edges with `per_edge` ends, pods of `edges` edge and `aggregations` aggregation switches,
+    and `cores`.
 
-    Aggregation switch j of every pod is linked to the same cores / aggregations cores. With per_edge = edges = aggregations =
-    k/2 and (k/2)² cores this is the k-ary fat tree. `oversubscription` thins the edges' uplinks, `core_oversubscription` those of
-    the aggregation switches. One edge alone has no upper tiers, one pod alone no cores.
+    Aggregation switch j of every pod is linked to the same cores / aggregations cores. With per_edge = edges
+    = aggregations = k/2 and (k/2)² cores this is the k-ary fat tree. `oversubscription` thins the edges'
+    uplinks, `core_oversubscription` those of the aggregation switches. One edge alone has no upper tiers, one
+    pod alone no cores.
     """
 
     per_edge: int
@@ -87,8 +89,8 @@ class FatTree:
                 for plane in range(self.aggregations)
             ]
             join(builder, edges[first : first + self.edges], upper, up / self.aggregations, self.latency)
-            for plane, switch in zip(planes, upper, strict=True):
-                plane.append(switch)
+            for switches_of_plane, switch in zip(planes, upper, strict=True):
+                switches_of_plane.append(switch)
         if len(planes[0]) == 1:
             return
         width = self.edges * up / ratio(self.core_oversubscription) / self.cores
@@ -100,7 +102,8 @@ class FatTree:
 
 @dataclass(frozen=True, slots=True)
 class Rail:
-    """One switch a rail: end i is on rail i mod `rails`. With `spines` above 0, the rails are joined by that many spines.
+    """One switch a rail: end i is on rail i mod `rails`. With `spines` above 0, the rails are joined by that
+    many spines.
 
         spine0
         /    \\
@@ -133,10 +136,12 @@ class Rail:
 
 @dataclass(frozen=True, slots=True)
 class Dragonfly:
-    """Groups of `routers` fully linked routers with `per_router` ends each; the groups are fully linked by global links.
+    """Groups of `routers` fully linked routers with `per_router` ends each; the groups are fully linked by
+    global links.
 
-    Every router has `global_links` of them, dealt out evenly over the pairs of groups: a pair gets routers · global_links /
-    (groups - 1) links, rounded down (Kim et al., Technology-Driven, Highly-Scalable Dragonfly Topology, ISCA 2008).
+    Every router has `global_links` of them, dealt out evenly over the pairs of groups: a pair gets routers ·
+    global_links / (groups - 1) links, rounded down (Kim et al., Technology-Driven, Highly-Scalable Dragonfly
+    Topology, ISCA 2008).
     """
 
     per_router: int
@@ -173,8 +178,8 @@ class Dragonfly:
         rounds = self.routers * self.global_links // others
         if rounds < 1:
             raise InputError(
-                f"{self.routers * self.global_links} global links reach {self.routers * self.global_links} of {others} other "
-                "groups; allowed is at least one a group; raise 'routers' or 'global_links'"
+                f"{self.routers * self.global_links} global links for {others} groups; allowed is at least one each; "
+                "raise 'routers' or 'global_links'"
             )
         for a in range(len(routers)):
             for b in range(a + 1, len(routers)):
@@ -226,7 +231,9 @@ def ratio(value: Fraction) -> Fraction:
     return Fraction(value)
 
 
-def switches(builder: Builder, name: str, count: int, line: int, *, first: int = 0, plane: str | None = None) -> list[int]:
+def switches(
+    builder: Builder, name: str, count: int, line: int, *, first: int = 0, plane: str | None = None
+) -> list[int]:
     """New switches `name0`, `name1`, …. Raises InputError."""
     at_least_one(count, f"number of {name} switches")
     return [builder.node(f"{name}{first + i}", "switch", line=line, plane=plane) for i in range(count)]
@@ -239,7 +246,9 @@ def join(builder: Builder, lower: list[int], upper: list[int], bandwidth: Fracti
             builder.both(low, high, bandwidth, latency)
 
 
-def attach(family: LeafSpine | FatTree, builder: Builder, ends: list[int], each: int, name: str, line: int) -> list[int]:
+def attach(
+    family: LeafSpine | FatTree, builder: Builder, ends: list[int], each: int, name: str, line: int
+) -> list[int]:
     """Lowest-tier switches with `each` consecutive ends on every one."""
     at_least_one(each, f"per_{name}")
     lowest = switches(builder, name, -(-len(ends) // each), line)
