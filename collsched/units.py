@@ -107,7 +107,7 @@ def check_bandwidth(value: Fraction, text: str) -> Fraction:
         )
     if not MIN_BANDWIDTH <= value <= MAX_BANDWIDTH:
         raise InputError(
-            f"bandwidth {text!r} is too large or small; allowed is {exact(MIN_BANDWIDTH)} to {MAX_BANDWIDTH} GB/s; check its unit"
+            f"bandwidth {text!r} is out of range; allowed is {exact(MIN_BANDWIDTH)} to {MAX_BANDWIDTH} GB/s; check it"
         )
     return value
 

@@ -2,7 +2,7 @@
 
 from collsched.topology.dump import dump_yaml
 from collsched.topology.graphs import from_networkx, to_networkx
-from collsched.topology.library import Bundled, bundled, bundled_names, list_bundled, parse_settings, resolve
+from collsched.topology.library import Bundled, bundled, bundled_names, list_bundled, resolve
 from collsched.topology.model import Link, Node, Topology
 from collsched.topology.reader import load_topology
 
@@ -17,7 +17,6 @@ __all__ = [
     "from_networkx",
     "list_bundled",
     "load_topology",
-    "parse_settings",
     "resolve",
     "to_networkx",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collsched.errors import InputError, TopologyError
+from collsched.errors import TopologyError
 from collsched.topology.document import Source, read_text
 from collsched.topology.model import Topology
 from collsched.topology.parameters import Parameter
@@ -50,23 +50,6 @@ def resolve(spec: str, params: Mapping[str, object] | None = None) -> Topology:
     if "/" in spec or "\\" in spec or Path(spec).suffix:
         return load_topology(spec, params)
     return bundled(spec, **dict(params or {}))
-
-
-def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """Values of `--set name=value`, repeated. Raises InputError."""
-    values: dict[str, str] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise InputError(
-                f"--set {setting}: lacks a name or a value; allowed is name=value; write for example --set boxes=4"
-            )
-        if name in values:
-            raise InputError(
-                f"--set {setting}: {name} is set twice; allowed is each parameter once; keep one of the two"
-            )
-        values[name.strip()] = value.strip()
-    return values
 
 
 def _read(name: str) -> tuple[str, Source]:
