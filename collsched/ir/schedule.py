@@ -40,10 +40,11 @@ class Chunks:
 def _floor_part(
     numerator: NDArray[np.int64], denominator: NDArray[np.int64], size: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """floor(numerator / denominator × size) for 0 ≤ numerator ≤ denominator < 2^31, without overflow."""
-    whole, rest = np.divmod(size, denominator)
-    part: NDArray[np.int64] = numerator * whole + numerator * rest // denominator
-    return part
+    """floor(numerator / denominator × size) for 0 ≤ numerator ≤ denominator, in Python's integers where 64 bits might
+    not hold the product."""
+    if int(numerator.max(initial=0)) * int(size.max(initial=0)) >> 63:
+        numerator = numerator.astype(object)
+    return (numerator * size // denominator).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

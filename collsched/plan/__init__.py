@@ -1,0 +1,6 @@
+"""Plans and plan files."""
+
+from collsched.plan.audit import PlanReport
+from collsched.plan.model import Plan
+
+__all__ = ["Plan", "PlanReport"]

@@ -1,0 +1,183 @@
+"""The plan file as a container: one JSON header, then arrays of non-negative integers. Nothing in it is executed.
+
+    offset  size  content
+    0       8     magic
+    8       4     version, little endian like all numbers here
+    12      4     bytes of the packed header
+    16      4     bytes of the header when unpacked
+    20      8     bytes of the whole file
+    28      32    SHA-256 of all that follows
+    60      …     header: JSON, zlib
+    …       …     sections, one after the other: byte planes of an array, zlib
+
+The header lists the sections: name, width (bytes an entry), count (entries), stored (bytes in the file). Sizes are
+compared with the file's length and with fixed limits before memory is taken, and unpacking stops at the declared size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched.errors import PlanError
+
+MAGIC = b"\x89CSPLAN\n"
+VERSION = 1
+_PREFIX = struct.Struct("<8sIIIQ32s")
+_MAX_HEADER = 1 << 26  # bytes of JSON
+_MAX_ARRAYS = 1 << 32  # bytes of unpacked sections
+_DEFLATE = 1032  # zlib never packs more than this many bytes into one
+_AGAIN = "compile the plan again, or copy the file again from where it was made"
+
+Arrays = Mapping[str, NDArray[np.integer[Any]]]
+
+
+def write(path: Path, header: Mapping[str, Any], arrays: Arrays, *, force: bool) -> None:
+    """Write header and arrays (one-dimensional, entries in 0 … 2^63 − 1) to `path`, beside it first.
+
+    Raises PlanError if `path` exists and is not a plan (unless `force`), or cannot be written.
+    """
+    packed = [_pack(array) for array in arrays.values()]
+    sections = [
+        {"name": name, "width": width, "count": len(array), "stored": len(data)}
+        for (name, array), (width, data) in zip(arrays.items(), packed, strict=True)
+    ]
+    text = json.dumps({**header, "sections": sections}, separators=(",", ":"), allow_nan=False).encode()
+    body = [zlib.compress(text, 6), *(data for _, data in packed)]
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    size = _PREFIX.size + sum(map(len, body))
+    prefix = _PREFIX.pack(MAGIC, VERSION, len(body[0]), len(text), size, digest.digest())
+    try:
+        if not force and path.exists() and not is_plan(path):
+            raise PlanError(f"{path}: exists and is not a plan; choose another name, or pass --force to replace it")
+        _replace(path, [prefix, *body])
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be written: {error.strerror}; choose another place with -o") from None
+
+
+def is_plan(path: Path) -> bool:
+    """Whether a file starts as a plan does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _replace(path: Path, parts: list[bytes]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("xb") as file:
+            file.writelines(parts)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
+    """The header and the arrays of a plan file. Raises PlanError for whatever `write` cannot have written."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PlanError(
+            f"{path}: cannot be read: {error.strerror}; name a plan that `collsched compile` wrote"
+        ) from None
+    header_stored, header_size = _check_prefix(path, data)
+    text = _unpack(path, "header", memoryview(data)[_PREFIX.size :][:header_stored], header_size)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path}: the header is not JSON ({error}); {_AGAIN}") from None
+    if not isinstance(header, dict) or not isinstance(header.get("sections"), list):
+        raise PlanError(f"{path}: the header is not an object with a list of sections; {_AGAIN}")
+    return header, _read_sections(path, header.pop("sections"), memoryview(data)[_PREFIX.size + header_stored :])
+
+
+def _check_prefix(path: Path, data: bytes) -> tuple[int, int]:
+    """Stored and unpacked size of the header, once the file is known to be whole."""
+    if not data.startswith(MAGIC):
+        found = "is empty" if not data else f"starts with {data[:8]!r}"
+        raise PlanError(f"{path}: not a plan file: it {found}; name a file that `collsched compile` wrote")
+    if len(data) < _PREFIX.size:
+        raise PlanError(f"{path}: cut off after {len(data)} bytes, within the first {_PREFIX.size}; {_AGAIN}")
+    _, version, stored, unpacked, size, checksum = _PREFIX.unpack_from(data)
+    if version != VERSION:
+        raise PlanError(
+            f"{path}: plan format {version}, and this collsched reads format {VERSION}; "
+            "compile the plan again, or use the collsched that wrote it"
+        )
+    if size != len(data):
+        what = "cut off" if size > len(data) else "has extra bytes at its end"
+        raise PlanError(f"{path}: {what}: {len(data)} bytes where {size} are declared; {_AGAIN}")
+    if unpacked > min(_MAX_HEADER, _DEFLATE * stored) or stored > len(data) - _PREFIX.size:
+        raise PlanError(f"{path}: a header of {unpacked} bytes packed in {stored} cannot be; {_AGAIN}")
+    if hashlib.sha256(memoryview(data)[_PREFIX.size :]).digest() != checksum:
+        raise PlanError(f"{path}: damaged: the content does not match its checksum; {_AGAIN}")
+    return stored, unpacked
+
+
+def _read_sections(path: Path, sections: list[Any], body: memoryview) -> dict[str, NDArray[np.int64]]:
+    arrays: dict[str, NDArray[np.int64]] = {}
+    for i, section in enumerate(sections):
+        _check_section(path, f"$.sections[{i}]", section)
+        if section["name"] in arrays:
+            raise PlanError(f"{path}: section {section['name']!r} occurs twice; {_AGAIN}")
+        arrays[section["name"]] = np.empty(0, np.int64)
+    stored, unpacked = (sum(s["stored"] for s in sections), sum(s["count"] * s["width"] for s in sections))
+    if stored != len(body):
+        raise PlanError(f"{path}: sections of {stored} bytes are declared where {len(body)} are left; {_AGAIN}")
+    if unpacked > min(_MAX_ARRAYS, _DEFLATE * stored):
+        raise PlanError(f"{path}: sections of {unpacked} bytes packed in {stored} cannot be; {_AGAIN}")
+    start = 0
+    for section in sections:
+        width, count, end = section["width"], section["count"], start + section["stored"]
+        planes = _unpack(path, f"section {section['name']!r}", body[start:end], width * count)
+        wide = np.zeros((count, 8), np.uint8)
+        wide[:, :width] = np.frombuffer(planes, np.uint8).reshape(width, count).T
+        array = wide.reshape(-1).view("<i8").astype(np.int64, copy=False)
+        if count and array.min() < 0:
+            raise PlanError(f"{path}: section {section['name']!r} holds a number above 2^63 - 1; {_AGAIN}")
+        arrays[section["name"]], start = array, end
+    return arrays
+
+
+def _check_section(path: Path, where: str, section: Any) -> None:
+    if not isinstance(section, dict) or set(section) != {"name", "width", "count", "stored"}:
+        raise PlanError(f"{path}: expected name, width, count and stored - at {where}; {_AGAIN}")
+    if not isinstance(section["name"], str):
+        raise PlanError(f"{path}: expected a text - at {where}.name; {_AGAIN}")
+    for key, low, high in (("width", 1, 8), ("count", 0, _MAX_ARRAYS), ("stored", 0, _MAX_ARRAYS)):
+        value = section[key]
+        if type(value) is not int or not low <= value <= high:
+            raise PlanError(
+                f"{path}: expected a number in {low} … {high}, got {value!r:.40} - at {where}.{key}; {_AGAIN}"
+            )
+
+
+def _pack(array: NDArray[np.integer[Any]]) -> tuple[int, bytes]:
+    """Bytes an entry and the packed byte planes: the high bytes of small numbers vanish, equal neighbours pack well."""
+    largest = int(array.max(initial=0))
+    width = max(1, (largest.bit_length() + 7) // 8)
+    planes = array.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width].T
+    return width, zlib.compress(planes.tobytes(), 1)
+
+
+def _unpack(path: Path, what: str, data: memoryview, size: int) -> bytes:
+    inflate = zlib.decompressobj()
+    try:
+        unpacked = inflate.decompress(data, size + 1)
+    except zlib.error as error:
+        raise PlanError(f"{path}: the {what} does not unpack ({error}); {_AGAIN}") from None
+    if len(unpacked) != size or not inflate.eof or inflate.unused_data:
+        raise PlanError(f"{path}: the {what} does not unpack to the {size} bytes declared; {_AGAIN}")
+    return unpacked

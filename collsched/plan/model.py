@@ -1,0 +1,85 @@
+"""A plan: everything that was compiled, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from collsched.collective import Collective
+from collsched.forest.model import Forest
+from collsched.forest.optimum import Optimum
+from collsched.ir.schedule import Schedule
+from collsched.lower import lower
+from collsched.plan import container, encoding
+from collsched.plan.audit import PlanReport, audit
+from collsched.topology.model import Topology
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A collective compiled for a topology.
+
+    `forests` and `bound` hold one entry per phase, in the order of `forest.problem.directions`; a plan for a group of
+    one rank may have forests without trees. `bound` is what no forest of that phase can beat. `options` are the choices
+    that made the plan (JSON values), `provenance` is for people: versions, times, commands (JSON values).
+    """
+
+    topology: Topology
+    collective: Collective
+    forests: tuple[Forest, ...]
+    bound: tuple[Optimum, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of topology, collective, forests and options as 64 hex digits; the schedule follows from these."""
+        return encoding.digest(self.topology, self.collective, self.forests, self.options)
+
+    @cached_property
+    def _schedule(self) -> Schedule:
+        return lower(self.topology, self.collective, self.forests)
+
+    def schedule(self) -> Schedule:
+        """The transfers, lowered on first use."""
+        return self._schedule
+
+    def verify(self, *, topology: Topology | None = None) -> PlanReport:
+        """Recompute every claim: forests, bound, schedule (and that the plan is for `topology`, if given).
+
+        Raises VerificationError, which names the first rule that is broken and a witness.
+        """
+        return audit(self.topology, self.collective, self.forests, self.bound, self.schedule, expected=topology)
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the plan to one file, whole or not at all. An existing file that is no plan stays, unless `force`."""
+        header, arrays = encoding.encode(self.topology, self.collective, self.forests, self.options)
+        header |= {"provenance": dict(self.provenance), "digest": self.digest}
+        cuts_header, cuts = encoding.encode_bound(self.bound)
+        container.write(Path(path), header | {"bound": cuts_header}, arrays | cuts, force=force)
+
+    @staticmethod
+    def load(path: str | Path) -> Plan:
+        """Read a plan file. Raises PlanError if it is damaged, edited, malformed or of another version.
+
+        What a file claims is not believed by loading it: see `verify`.
+        """
+        path = Path(path)
+        header, arrays = container.read(path)
+        plan = Plan(*encoding.decode(path, header, arrays))
+        encoding.check_digest(path, header["digest"], plan.digest)
+        return plan
+
+    @property
+    def weight(self) -> int:
+        """W: the sum of shard sizes."""
+        return sum(self.collective.shards)
+
+    @property
+    def ratio_bound(self) -> Fraction:
+        """Phases one after the other: the sum of their bounds, in 1/(GB/s) per unit of weight."""
+        return sum((optimum.ratio for optimum in self.bound), Fraction(0))
