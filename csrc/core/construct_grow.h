@@ -1,0 +1,95 @@
+// Growing one spanning tree at a time over what earlier trees left.
+//
+// A tree is grown breadth-first in rank-to-rank hops, so it is as shallow as the remaining slots
+// allow. From one level, direct links are taken first (each new rank from its least-loaded parent),
+// then routes through switches, shortest first, as blocking flows in the layered graph of switches
+// (Dinic). Three modes follow each other until the tree spans:
+//   strict  no nest is entered twice, and ports that a rank needs for its own tree stay free;
+//   slack   a nest may be entered again from its slack;
+//   free    only the capacities count.
+// Every condition that closes an arc within a mode stays true for the rest of it: residuals only
+// fall, reached ranks stay reached, entered nests stay entered. So each arc is given up at most
+// once per level and phase, and a tree costs O(phases · arcs) at worst, O(ranks) in practice.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/construct_nests.h"
+#include "core/construct_state.h"
+#include "core/random.h"
+
+namespace collsched::construct {
+
+class Grower {
+public:
+  Grower(Packing &packing, Nests &nests, std::int64_t k, std::uint64_t seed);
+
+  // Grows tree t from its root; returns how many terminals stay unreached.
+  std::size_t grow(std::size_t tree);
+  // Goes on from what tree t has reached so far (after a forced edge), without constraints but capacity.
+  std::size_t extend(std::size_t tree);
+  // Ports of this root need not be kept free any longer.
+  void release(Node root) { pending_[root] = 0; }
+  // Takes back the slack spent by the last tree; its slots are the packing's to restore.
+  void undo_slack();
+
+private:
+  enum class Mode { strict, slack, free };
+  struct Group { // arcs of one node that enter the same nest, or that may be used alike
+    std::uint32_t begin, end;
+    std::int32_t nest;
+    bool multi; // may be taken more than once by a tree
+  };
+
+  void build_groups();
+  void estimate_reserves(std::int64_t k);
+  std::int64_t reach(Node s, std::vector<std::int64_t> &memo) const;
+  void begin(std::size_t tree);
+  std::size_t run(Mode mode);
+  void expand();
+  void direct();
+  void switched();
+  bool layer();
+  void visit(Node s, std::uint32_t distance);
+  bool find_path(Node u);
+  bool descend(Node s);
+  Arc pick(Node s, const Group &group) const;
+  bool live(Arc a) const;
+  bool open(Arc a) const;
+  Capacity available(Arc a) const;
+  void arrive(Node v);
+  void mark(Node v);
+
+  Packing &p_;
+  Nests &nests_;
+  Random random_;
+  const Instance &net_;
+  std::vector<Arc> grouped_;            // out-arcs, ordered by group
+  std::vector<Group> groups_;
+  std::vector<std::uint32_t> group_begin_; // per node
+  std::vector<float> scale_;            // 1 / capacity, to compare loads
+  std::vector<Capacity> reserve_;       // per arc out of a rank
+  std::vector<std::uint8_t> pending_;   // per node: its own trees are still to come
+
+  // the tree at hand
+  std::size_t tree_ = 0;
+  Node root_ = 0;
+  std::int64_t m_ = 0;
+  Mode mode_ = Mode::strict;
+  std::size_t unreached_ = 0;
+  std::vector<std::uint8_t> reached_;   // per node
+  std::vector<std::uint8_t> entered_;   // per nest
+  std::vector<Node> frontier_, next_, all_;
+  std::vector<std::pair<std::int32_t, Capacity>> spent_;
+
+  // the level and phase at hand
+  std::vector<std::uint32_t> seen_, distance_, cursor_, start_;
+  std::vector<Node> queue_;
+  std::vector<Arc> path_;
+  std::uint32_t phase_ = 0, depth_ = 0;
+  std::vector<Arc> best_;               // per node: the best direct arc of this level
+  std::vector<Node> candidates_;
+};
+
+} // namespace collsched::construct

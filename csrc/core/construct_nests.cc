@@ -1,0 +1,160 @@
+#include "core/construct_nests.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace collsched::construct {
+
+namespace {
+
+// Links whose capacities differ by less than this factor count as one tier.
+constexpr double kTierGap = 1.4;
+constexpr int kMaxTiers = 12;
+
+struct UnionFind {
+  std::vector<Node> up;
+  explicit UnionFind(Node n) : up(n) { std::iota(up.begin(), up.end(), 0); }
+  Node find(Node v) {
+    while (up[v] != v) v = up[v] = up[up[v]];
+    return v;
+  }
+  void join(Node a, Node b) { up[find(a)] = find(b); }
+  std::vector<Node> labels() {
+    std::vector<Node> label(up.size());
+    for (Node v = 0; v < static_cast<Node>(up.size()); ++v) label[v] = find(v);
+    return label;
+  }
+};
+
+} // namespace
+
+Nests::Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, double max_ratio)
+    : net_(net), adjacency_(adjacency), inner_(net.nodes, kNone), entered_(net.arcs(), kNone) {
+  std::vector<Set> found;
+  propose_tiers(found);
+  propose_levels(found);
+  accept(std::move(found), k, max_ratio);
+  for (Arc a = 0; a < net.arcs(); ++a) entered_[a] = outermost(net.src[a], net.dst[a]);
+}
+
+// Components with two or more terminals, but not all of them; label -1 leaves a node out.
+void Nests::components(const std::vector<Node> &label, std::vector<Set> &found) const {
+  std::vector<std::int32_t> terminals(net_.nodes, 0), slot(net_.nodes, kNone);
+  std::int32_t all = 0;
+  for (Node v = 0; v < net_.nodes; ++v)
+    if (net_.terminal[v]) {
+      ++all;
+      if (label[v] >= 0) ++terminals[label[v]];
+    }
+  for (Node v = 0; v < net_.nodes; ++v) {
+    const Node c = label[v];
+    if (c < 0 || terminals[c] < 2 || terminals[c] == all) continue;
+    if (slot[c] == kNone) {
+      slot[c] = static_cast<std::int32_t>(found.size());
+      found.emplace_back();
+    }
+    found[slot[c]].push_back(v);
+  }
+}
+
+void Nests::propose_tiers(std::vector<Set> &found) const {
+  std::vector<Arc> order(net_.arcs());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](Arc a, Arc b) { return net_.capacity[a] > net_.capacity[b]; });
+  UnionFind sets(net_.nodes);
+  int tiers = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const Arc a = order[i];
+    if (i > 0) {
+      const auto above = static_cast<double>(net_.capacity[order[i - 1]]);
+      if (above > kTierGap * static_cast<double>(net_.capacity[a])) {
+        if (++tiers > kMaxTiers) return;
+        components(sets.labels(), found);
+      }
+    }
+    sets.join(net_.src[a], net_.dst[a]);
+  }
+}
+
+void Nests::propose_levels(std::vector<Set> &found) const {
+  std::vector<Node> height(net_.nodes, -1), queue;
+  for (Node v = 0; v < net_.nodes; ++v)
+    if (net_.terminal[v]) {
+      height[v] = 0;
+      queue.push_back(v);
+    }
+  for (std::size_t i = 0; i < queue.size(); ++i)
+    for (Arc a : adjacency_.out(queue[i]))
+      if (height[net_.dst[a]] < 0) {
+        height[net_.dst[a]] = height[queue[i]] + 1;
+        queue.push_back(net_.dst[a]);
+      }
+  const Node top = queue.empty() ? 0 : height[queue.back()];
+  for (Node level = 2; level <= top; ++level) {
+    UnionFind sets(net_.nodes);
+    for (Arc a = 0; a < net_.arcs(); ++a)
+      if (height[net_.src[a]] < level && height[net_.dst[a]] < level) sets.join(net_.src[a], net_.dst[a]);
+    auto label = sets.labels();
+    for (Node v = 0; v < net_.nodes; ++v)
+      if (height[v] < 0 || height[v] >= level) label[v] = -1;
+    components(label, found);
+  }
+}
+
+bool Nests::useful(const Set &set, std::int64_t k, double max_ratio, Capacity &slack) const {
+  std::int64_t inside = 0;
+  for (Node v : set) inside += net_.weight[v];
+  const std::int64_t need = k * (net_.total_weight() - inside);
+  std::vector<std::uint8_t> member(net_.nodes, 0);
+  for (Node v : set) member[v] = 1;
+  Capacity entry = 0;
+  for (Node v : set)
+    for (Arc a : adjacency_.in(v))
+      if (!member[net_.src[a]]) entry += net_.capacity[a];
+  slack = entry - need;
+  return static_cast<double>(entry) <= max_ratio * static_cast<double>(need);
+}
+
+void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
+  std::stable_sort(found.begin(), found.end(), [](const Set &a, const Set &b) { return a.size() < b.size(); });
+  std::vector<std::int32_t> top(net_.nodes, kNone);
+  std::vector<std::size_t> members;
+  for (const Set &set : found) {
+    std::vector<std::int32_t> below;
+    std::size_t covered = 0;
+    for (Node v : set)
+      if (top[v] != kNone) {
+        ++covered;
+        below.push_back(top[v]);
+      }
+    std::sort(below.begin(), below.end());
+    below.erase(std::unique(below.begin(), below.end()), below.end());
+    std::size_t whole = 0;
+    for (auto s : below) whole += members[s];
+    const bool laminar = whole == covered;
+    const bool repeated = below.size() == 1 && covered == set.size();
+    Capacity room = 0;
+    if (!laminar || repeated || !useful(set, k, max_ratio, room)) continue;
+    const auto id = static_cast<std::int32_t>(parent_.size());
+    parent_.push_back(kNone);
+    members.push_back(set.size());
+    slack.push_back(room);
+    for (auto s : below) parent_[s] = id;
+    for (Node v : set) {
+      top[v] = id;
+      if (inner_[v] == kNone) inner_[v] = id;
+    }
+  }
+}
+
+std::int32_t Nests::outermost(Node tail, Node head) const {
+  std::int32_t result = kNone;
+  for (auto x = inner_[head]; x != kNone; x = parent_[x]) {
+    for (auto y = inner_[tail]; y != kNone; y = parent_[y])
+      if (y == x) return result;
+    result = x;
+  }
+  return result;
+}
+
+} // namespace collsched::construct

@@ -1,0 +1,47 @@
+// A laminar family of node sets (hosts, leaves, pods) that growth should enter sparingly.
+//
+// A tree rooted outside a set X must enter X once; whatever it enters a second time is taken from
+// the set's slack c⁻(X) − k·w(V∖X). On a fabric that is bound at its hosts the slack is zero, and a
+// tree that enters a host twice is an overload that repair has to find later. The family comes from
+// two cues, both cheap and both only hints, since the forest is certified afterwards:
+//   - tiers of bandwidth: the components that stay connected over the faster links;
+//   - levels of switches: the components left when switches far from any rank are deleted.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/construct_state.h"
+
+namespace collsched::construct {
+
+class Nests {
+public:
+  static constexpr std::int32_t kNone = -1;
+
+  // Keeps sets whose entry capacity is at most `max_ratio` times what the trees must enter.
+  Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, double max_ratio);
+
+  std::size_t size() const { return parent_.size(); }
+  std::int32_t inner(Node v) const { return inner_[v]; }
+  std::int32_t parent(std::int32_t set) const { return parent_[set]; }
+  // The outermost set that an arc enters, kNone if it enters none. The arc enters exactly the sets
+  // from inner(head) up to this one.
+  std::int32_t entered(Arc a) const { return entered_[a]; }
+  std::vector<Capacity> slack; // per set; spent by growth
+
+private:
+  using Set = std::vector<Node>;
+  void propose_tiers(std::vector<Set> &found) const;
+  void propose_levels(std::vector<Set> &found) const;
+  void components(const std::vector<Node> &label, std::vector<Set> &found) const;
+  bool useful(const Set &set, std::int64_t k, double max_ratio, Capacity &slack) const;
+  void accept(std::vector<Set> found, std::int64_t k, double max_ratio);
+  std::int32_t outermost(Node tail, Node head) const;
+
+  const Instance &net_;
+  const Adjacency &adjacency_;
+  std::vector<std::int32_t> inner_, parent_, entered_;
+};
+
+} // namespace collsched::construct
