@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees, so that odd slots are used up
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
 constexpr int kRepairRounds = 200;
-constexpr double kNestRatios[] = {8.0, 1.25, 64.0, 0.0}; // per attempt: which nests are worth obeying
+constexpr double kNestRatios[] = {4.0, 64.0, 1.25, 0.0}; // per attempt: which nests are worth obeying
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -72,14 +72,18 @@ private:
     return force(tree, report);
   }
 
+  // Capacity alone does not reach the rest of the tree: add one overloaded edge after another.
   bool force(std::size_t tree, ConstructReport &report) {
-    for (Node v : p_.terminals) {
-      if (v == p_.trees[tree].root || p_.in_route(tree, v) != kNoRoute) continue;
-      ++report.unreached;
-      if (!repairer_.attach(tree, v)) return false;
-      if (grower_.extend(tree) == 0) return true;
+    for (bool progress = true; progress;) {
+      progress = false;
+      for (Node v : p_.terminals) {
+        if (v == p_.trees[tree].root || p_.in_route(tree, v) != kNoRoute || !repairer_.attach(tree, v)) continue;
+        ++report.unreached;
+        progress = true;
+        if (grower_.grow(tree) == 0) return true;
+      }
     }
-    return true;
+    return false;
   }
 
   Packing p_;

@@ -38,30 +38,44 @@ void Grower::build_groups() {
   group_begin_.push_back(static_cast<std::uint32_t>(groups_.size()));
 }
 
-// How many routes a tree rooted behind switch s may want to send through it: one to each terminal and
-// nest below, and those of its best upward neighbour.
-std::int64_t Grower::reach(Node s, std::vector<std::int64_t> &memo) const {
+// How many routes a tree rooted at a rank of `home` may want to send through switch s: one to each
+// terminal and nest below it, and those of its best upward neighbour. Nests around the root need none.
+std::int64_t Grower::reach(Node s, std::int32_t home, std::vector<std::int64_t> &memo) const {
   if (memo[s] >= 0) return memo[s];
   memo[s] = 0; // a cycle of switches adds nothing
   std::int64_t down = 0, up = 0;
   for (auto g = group_begin_[s]; g < group_begin_[s + 1]; ++g) {
     if (!groups_[g].multi) {
-      ++down;
+      bool around = false;
+      for (auto x = home; x != Nests::kNone; x = nests_.parent(x)) around |= x == groups_[g].nest;
+      down += !around;
       continue;
     }
-    for (auto i = groups_[g].begin; i < groups_[g].end; ++i) up = std::max(up, reach(net_.dst[grouped_[i]], memo));
+    for (auto i = groups_[g].begin; i < groups_[g].end; ++i)
+      up = std::max(up, reach(net_.dst[grouped_[i]], home, memo));
   }
   return memo[s] = down + up;
 }
 
 void Grower::estimate_reserves(std::int64_t k) {
-  std::vector<std::int64_t> memo(net_.nodes, -1);
-  for (Node u : p_.terminals)
+  std::vector<std::int64_t> memo;
+  std::int32_t home = Nests::kNone - 1;
+  for (Node u : p_.terminals) {
+    if (nests_.inner(u) != home || memo.empty()) {
+      home = nests_.inner(u);
+      memo.assign(net_.nodes, -1);
+    }
     for (Arc a : p_.adjacency.out(u)) {
       const Node v = net_.dst[a];
-      const std::int64_t routes = p_.is_terminal(v) ? 1 : reach(v, memo);
+      std::int64_t routes = 1;
+      if (!p_.is_terminal(v)) {
+        routes = reach(v, home, memo);
+        for (Arc b : p_.adjacency.out(v)) // its own port
+          if (net_.dst[b] == u && nests_.entered(b) == Nests::kNone) --routes;
+      }
       reserve_[a] = std::min(net_.capacity[a], routes * k * net_.weight[u]);
     }
+  }
 }
 
 void Grower::begin(std::size_t tree) {
@@ -78,21 +92,22 @@ void Grower::begin(std::size_t tree) {
 
 std::size_t Grower::grow(std::size_t tree) {
   begin(tree);
-  for (Mode mode : {Mode::strict, Mode::slack, Mode::free})
-    if (run(mode) == 0) break;
-  return unreached_;
-}
-
-std::size_t Grower::extend(std::size_t tree) {
-  begin(tree);
   for (Node v : p_.terminals)
     if (v != root_ && p_.in_route(tree, v) != kNoRoute) mark(v);
-  return run(Mode::free);
+  for (Mode mode : {Mode::strict, Mode::surplus, Mode::ports, Mode::slack})
+    if (run(mode) == 0) break;
+  return unreached_;
 }
 
 std::size_t Grower::run(Mode mode) {
   mode_ = mode;
   frontier_ = all_;
+  if (mode != Mode::strict) {
+    std::vector<std::pair<float, Node>> order;
+    for (Node u : frontier_) order.emplace_back(-relay_share(u), u);
+    std::sort(order.begin(), order.end());
+    for (std::size_t i = 0; i < order.size(); ++i) frontier_[i] = order[i].second;
+  }
   while (!frontier_.empty() && unreached_ > 0) {
     next_.clear();
     expand();
@@ -116,15 +131,15 @@ void Grower::mark(Node v) {
 
 Capacity Grower::available(Arc a) const {
   const Node u = net_.src[a];
-  const bool keep = mode_ != Mode::free && pending_[u] && u != root_;
+  const bool keep = mode_ <= Mode::surplus && pending_[u] && u != root_;
   return p_.residual[a] - (keep ? reserve_[a] : 0);
 }
 
 // Whether the nests that an arc enters still admit this tree.
 bool Grower::open(Arc a) const {
   const auto outer = nests_.entered(a);
-  if (outer == Nests::kNone || !entered_[outer] || mode_ == Mode::free) return true;
-  if (mode_ == Mode::strict) return false;
+  if (outer == Nests::kNone || !entered_[outer]) return true;
+  if (mode_ == Mode::strict || mode_ == Mode::ports) return false;
   for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
     if (entered_[x] && nests_.slack[x] < m_) return false;
     if (x == outer) return true;
@@ -216,27 +231,43 @@ bool Grower::layer() {
   return found;
 }
 
-// The least-loaded usable arc of a group, -1 if none is.
-Arc Grower::pick(Node s, const Group &group) const {
-  if (group.nest != Nests::kNone && mode_ == Mode::strict && entered_[group.nest]) return -1;
+// How much of its capacity an arc has left.
+float Grower::share(Arc a) const { return static_cast<float>(p_.residual[a]) * scale_[a]; }
+
+// How much a rank's ports have left to send on, beyond what its own tree needs: the rank through which
+// a tree enters a nest is the one that will relay there.
+float Grower::relay_share(Node v) const {
+  float sum = 0;
+  for (Arc a : p_.adjacency.out(v)) sum += static_cast<float>(available(a)) * scale_[a];
+  return sum;
+}
+
+// The least-loaded usable arc among out-arcs [begin, end) of s, -1 if none is.
+Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
   Arc best = -1;
-  float most = -1;
-  for (auto i = group.begin; i < group.end; ++i) {
+  float most = -1e30f;
+  for (auto i = begin; i < end; ++i) {
     const Arc a = grouped_[i];
     const Node v = net_.dst[a];
-    const float share = static_cast<float>(p_.residual[a]) * scale_[a];
-    if (share <= most) continue;
+    float share = this->share(a);
     if (p_.is_terminal(v)) {
       if (reached_[v] || distance_[s] == 0) continue; // direct links are not routes through switches
+      if (end - begin > 1) share += relay_share(v);
+      if (share <= most) continue;
     } else {
-      const bool next = seen_[v] == phase_ && distance_[v] == distance_[s] + 1;
-      if (!next || cursor_[v] == group_begin_[v + 1] - group_begin_[v]) continue;
+      if (share <= most) continue;
+      if (!ahead(s, v)) continue;
     }
     if (!live(a)) continue;
     best = a;
     most = share;
   }
   return best;
+}
+
+// Whether switch v lies one layer beyond s and is not exhausted.
+bool Grower::ahead(Node s, Node v) const {
+  return seen_[v] == phase_ && distance_[v] == distance_[s] + 1 && cursor_[v] < group_begin_[v + 1] - group_begin_[v];
 }
 
 bool Grower::find_path(Node u) {
@@ -246,10 +277,12 @@ bool Grower::find_path(Node u) {
 
 // Depth-first from s along increasing layers; on success the route has arrived.
 bool Grower::descend(Node s) {
+  if (!path_.empty() && nests_.entered(path_.back()) != Nests::kNone && enter(s)) return true;
   const auto first = group_begin_[s], count = group_begin_[s + 1] - first;
   while (cursor_[s] < count) {
     const Group &group = groups_[first + (start_[s] + cursor_[s]) % count];
-    const Arc a = pick(s, group);
+    const bool closed = group.nest != Nests::kNone && entered_[group.nest] && (mode_ == Mode::strict || mode_ == Mode::ports);
+    const Arc a = closed ? -1 : pick(s, group.begin, group.end);
     if (a < 0) {
       ++cursor_[s];
       continue;
@@ -263,6 +296,42 @@ bool Grower::descend(Node s) {
     if (descend(v)) return true;
     path_.pop_back();
   }
+  return false;
+}
+
+// The route has just crossed into a nest at switch s: take the best of the ranks on it, or go on into
+// the nest below it whose ranks can relay most.
+bool Grower::enter(Node s) {
+  Arc best = -1;
+  float most = -1e30f;
+  for (auto g = group_begin_[s]; g < group_begin_[s + 1]; ++g) {
+    if (groups_[g].multi) continue;
+    for (auto i = groups_[g].begin; i < groups_[g].end; ++i) {
+      const Arc a = grouped_[i];
+      const Node v = net_.dst[a];
+      if (!live(a)) continue;
+      float score = share(a);
+      if (p_.is_terminal(v)) {
+        if (reached_[v]) continue;
+        score += relay_share(v);
+      } else {
+        if (!ahead(s, v)) continue;
+        for (Node u : nests_.members(groups_[g].nest)) score += relay_share(u);
+      }
+      if (score <= most) continue;
+      best = a;
+      most = score;
+    }
+  }
+  if (best < 0) return false;
+  const Node v = net_.dst[best];
+  path_.push_back(best);
+  if (p_.is_terminal(v)) {
+    arrive(v);
+    return true;
+  }
+  if (descend(v)) return true;
+  path_.pop_back();
   return false;
 }
 

@@ -3,10 +3,11 @@
 // A tree is grown breadth-first in rank-to-rank hops, so it is as shallow as the remaining slots
 // allow. From one level, direct links are taken first (each new rank from its least-loaded parent),
 // then routes through switches, shortest first, as blocking flows in the layered graph of switches
-// (Dinic). Three modes follow each other until the tree spans:
-//   strict  no nest is entered twice, and ports that a rank needs for its own tree stay free;
-//   slack   a nest may be entered again from its slack;
-//   free    only the capacities count.
+// (Dinic). Four modes follow each other until the tree spans:
+//   strict   no nest is entered twice, and ports that a rank needs for its own tree stay free;
+//   surplus  a nest may be entered again from its slack;
+//   ports    no nest is entered twice, but any port may be used;
+//   slack    both are allowed.
 // Every condition that closes an arc within a mode stays true for the rest of it: residuals only
 // fall, reached ranks stay reached, entered nests stay entered. So each arc is given up at most
 // once per level and phase, and a tree costs O(phases · arcs) at worst, O(ranks) in practice.
@@ -25,17 +26,15 @@ class Grower {
 public:
   Grower(Packing &packing, Nests &nests, std::int64_t k, std::uint64_t seed);
 
-  // Grows tree t from its root; returns how many terminals stay unreached.
+  // Grows tree t from what it has reached so far, at first its root; returns how many terminals stay unreached.
   std::size_t grow(std::size_t tree);
-  // Goes on from what tree t has reached so far (after a forced edge), without constraints but capacity.
-  std::size_t extend(std::size_t tree);
   // Ports of this root need not be kept free any longer.
   void release(Node root) { pending_[root] = 0; }
   // Takes back the slack spent by the last tree; its slots are the packing's to restore.
   void undo_slack();
 
 private:
-  enum class Mode { strict, slack, free };
+  enum class Mode { strict, surplus, ports, slack };
   struct Group { // arcs of one node that enter the same nest, or that may be used alike
     std::uint32_t begin, end;
     std::int32_t nest;
@@ -44,7 +43,7 @@ private:
 
   void build_groups();
   void estimate_reserves(std::int64_t k);
-  std::int64_t reach(Node s, std::vector<std::int64_t> &memo) const;
+  std::int64_t reach(Node s, std::int32_t home, std::vector<std::int64_t> &memo) const;
   void begin(std::size_t tree);
   std::size_t run(Mode mode);
   void expand();
@@ -54,7 +53,11 @@ private:
   void visit(Node s, std::uint32_t distance);
   bool find_path(Node u);
   bool descend(Node s);
-  Arc pick(Node s, const Group &group) const;
+  bool enter(Node s);
+  bool ahead(Node s, Node v) const;
+  Arc pick(Node s, std::uint32_t begin, std::uint32_t end) const;
+  float share(Arc a) const;
+  float relay_share(Node v) const;
   bool live(Arc a) const;
   bool open(Arc a) const;
   Capacity available(Arc a) const;

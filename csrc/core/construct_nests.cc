@@ -10,6 +10,7 @@ namespace {
 // Links whose capacities differ by less than this factor count as one tier.
 constexpr double kTierGap = 1.4;
 constexpr int kMaxTiers = 12;
+constexpr double kInnermostRatio = 64;
 
 struct UnionFind {
   std::vector<Node> up;
@@ -134,7 +135,7 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     const bool laminar = whole == covered;
     const bool repeated = below.size() == 1 && covered == set.size();
     Capacity room = 0;
-    if (!laminar || repeated || !useful(set, k, max_ratio, room)) continue;
+    if (!laminar || repeated || !useful(set, k, below.empty() ? kInnermostRatio : max_ratio, room)) continue;
     const auto id = static_cast<std::int32_t>(parent_.size());
     parent_.push_back(kNone);
     members.push_back(set.size());
@@ -143,7 +144,9 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     for (Node v : set) {
       top[v] = id;
       if (inner_[v] == kNone) inner_[v] = id;
+      if (net_.terminal[v]) members_.push_back(v);
     }
+    member_begin_.push_back(members_.size());
   }
 }
 

@@ -28,6 +28,10 @@ public:
   // The outermost set that an arc enters, kNone if it enters none. The arc enters exactly the sets
   // from inner(head) up to this one.
   std::int32_t entered(Arc a) const { return entered_[a]; }
+  // The terminals of a set.
+  std::span<const Node> members(std::int32_t set) const {
+    return {members_.data() + member_begin_[set], members_.data() + member_begin_[set + 1]};
+  }
   std::vector<Capacity> slack; // per set; spent by growth
 
 private:
@@ -42,6 +46,8 @@ private:
   const Instance &net_;
   const Adjacency &adjacency_;
   std::vector<std::int32_t> inner_, parent_, entered_;
+  std::vector<std::size_t> member_begin_{0};
+  std::vector<Node> members_;
 };
 
 } // namespace collsched::construct
