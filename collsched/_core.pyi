@@ -24,3 +24,15 @@ def trimmed_slots(
 def pack_guaranteed(
     nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
 ) -> tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32]: ...
+def construct(
+    nodes: int,
+    src: _I32,
+    dst: _I32,
+    slots: _I64,
+    weight: _I64,
+    terminal: _U8,
+    rank: _U8,
+    k: int,
+    seed: int,
+    attempts: int,
+) -> tuple[tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32] | None, dict[str, float]]: ...

@@ -30,7 +30,7 @@ class Slots:
 def slots(problem: Problem, ratio: Fraction, k: int) -> NDArray[np.int64] | None:
     """[arcs] slots that support k trees per unit of weight at `ratio` = U / k, trimmed where a relay would
     send more than it receives; None where they do not, or no trimming was found."""
-    return _core.trimmed_slots(*arrays(problem, _floor(problem, ratio * k)), k)
+    return _core.trimmed_slots(*arrays(problem, floor_slots(problem, ratio * k)), k)
 
 
 def exact_slots(problem: Problem, optimum: Optimum) -> Slots | None:
@@ -91,7 +91,7 @@ def _step(problem: Problem, optimum: Optimum) -> int:
     return per_capacity.denominator // gcd(per_capacity.denominator, int(np.gcd.reduce(crossing)))
 
 
-def _floor(problem: Problem, U: Fraction) -> NDArray[np.int64]:
+def floor_slots(problem: Problem, U: Fraction) -> NDArray[np.int64]:
     """[arcs] ⌊U·bandwidth⌋, exactly. Raises InputError if the slots do not fit into 64 bits."""
     distinct, index = np.unique(problem.capacity, return_inverse=True)
     counts = [int(c) * U.numerator // (U.denominator * problem.scale) for c in distinct]
