@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum
 from collsched.ir.schedule import Schedule
 from collsched.lower import lower
+from collsched.passes.segment import Segment
 from collsched.plan import container, encoding
 from collsched.plan.audit import PlanReport, audit
 from collsched.topology.model import Topology
@@ -44,9 +44,14 @@ class Plan:
     def _schedule(self) -> Schedule:
         return lower(self.topology, self.collective, self.forests)
 
-    def schedule(self) -> Schedule:
-        """The transfers, lowered on first use."""
-        return self._schedule
+    def schedule(self, segments: int = 1) -> Schedule:
+        """The transfers, lowered on first use; every chunk cut into `segments` pieces that are pipelined."""
+        return Segment(segments)(self._schedule)
+
+    @cached_property
+    def report(self) -> PlanReport:
+        """What verification found, on first use. Raises VerificationError."""
+        return self.verify()
 
     def verify(self, *, topology: Topology | None = None) -> PlanReport:
         """Recompute every claim: forests, bound, schedule (and that the plan is for `topology`, if given).
@@ -78,8 +83,3 @@ class Plan:
     def weight(self) -> int:
         """W: the sum of shard sizes."""
         return sum(self.collective.shards)
-
-    @property
-    def ratio_bound(self) -> Fraction:
-        """Phases one after the other: the sum of their bounds, in 1/(GB/s) per unit of weight."""
-        return sum((optimum.ratio for optimum in self.bound), Fraction(0))

@@ -1,0 +1,155 @@
+"""Plain transfers in two JSON files that independent checkers read (docs/plan-format.md describes them)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched.collective import Collective, Kind
+from collsched.errors import InputError
+from collsched.ir.schedule import REDUCE, Schedule
+from collsched.ir.verify import verify
+from collsched.plan import Plan
+from collsched.topology.model import Topology
+
+FILES = ("topology.json", "schedule.json")
+_BATCH = 1 << 14  # transfers put into words at once
+
+Ints = NDArray[np.int64]
+
+
+def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int = 1, *, force: bool = False) -> int:
+    """Write topology.json and schedule.json for a buffer of `size` bytes, every chunk cut into `segments` pieces.
+
+    The schedule is verified before anything is written; pieces of no bytes are left out. Returns the number of
+    transfers. Raises VerificationError, and InputError if the files cannot be written or exist (unless `force`).
+    """
+    schedule = plan.schedule(segments)
+    verify(plan.topology, schedule)
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            if not force and (directory / name).exists():
+                raise InputError(f"{directory / name}: exists; choose another directory, or pass --force to replace it")
+        _write(directory / FILES[0], [json.dumps(topology_object(plan.topology), ensure_ascii=False), "\n"])
+        lo, hi = schedule.chunks.ranges(schedule.collective, size)
+        _write(directory / FILES[1], schedule_text(plan.topology, schedule, hi - lo))
+    except OSError as error:
+        raise InputError(
+            f"{directory}: cannot be written: {error.strerror}; choose another directory with -o"
+        ) from None
+    return int((hi > lo)[schedule.transfers.chunk].sum())
+
+
+def topology_object(topology: Topology) -> dict[str, object]:
+    """Devices are numbered ranks first, then switches, both in the topology's order."""
+    device = _devices(topology)
+    order = np.argsort(device)
+    return {
+        "npus": len(topology.ranks),
+        "devices": len(topology.nodes),
+        "links": [
+            [int(device[link.src]), int(device[link.dst]), _number(link.bandwidth), _number(link.alpha)]
+            for link in topology.links
+        ],
+        "smart": sorted(int(device[i]) for i, node in enumerate(topology.nodes) if node.multicast or node.reduce),
+        "names": [topology.nodes[i].name for i in order],
+    }
+
+
+def schedule_text(topology: Topology, schedule: Schedule, sizes: Ints) -> Iterator[str]:
+    """The text of schedule.json, a line a chunk and a line a transfer. `sizes`: bytes of each chunk."""
+    collective = schedule.collective
+    kept = np.flatnonzero(sizes > 0)
+    number = np.full(len(sizes), -1, np.int64)  # of a chunk, once the empty ones are left out
+    number[kept] = np.arange(len(kept))
+    head = {
+        "collective": str(collective.kind).replace("-", "_"),
+        "root": collective.root,
+        "group": list(collective.group),
+    }
+    yield json.dumps(head)[:-1] + ', "chunks": [\n'
+    yield ",\n".join(
+        json.dumps({"id": i, "bytes": int(sizes[c]), **_ends(collective, int(schedule.chunks.shard[c]))})
+        for i, c in enumerate(kept)
+    )
+    yield '\n], "transfers": [\n'
+    yield from _transfers(topology, schedule, number)
+    yield "\n]}\n"
+
+
+def _transfers(topology: Topology, schedule: Schedule, chunk_number: Ints) -> Iterator[str]:
+    transfers, joins = schedule.transfers, schedule.joins
+    alive = chunk_number[transfers.chunk] >= 0
+    number = np.where(alive, np.cumsum(alive) - 1, -1)
+    routes = _route_texts(topology, schedule)
+    kept = np.flatnonzero(alive)
+    for first in range(0, len(kept), _BATCH):
+        lines = []
+        for t in kept[first : first + _BATCH].tolist():
+            join = transfers.join[t]
+            members = number[joins.member[joins.ptr[join] : joins.ptr[join + 1]]]
+            deps = members[members >= 0].tolist()
+            op = "reduce" if transfers.op[t] == REDUCE else "copy"
+            lines.append(
+                f'{{"id": {number[t]}, {routes[transfers.route[t]]}, "chunk": {chunk_number[transfers.chunk[t]]}, '
+                f'"op": "{op}", "deps": {deps}, "chan": {transfers.channel[t]}}}'
+            )
+        yield (",\n" if first else "") + ",\n".join(lines)
+
+
+def _route_texts(topology: Topology, schedule: Schedule) -> list[str]:
+    """For each route, its ends and path as they stand in a transfer."""
+    device, routes = _devices(topology).tolist(), schedule.routes
+    links = [(device[link.src], device[link.dst]) for link in topology.links]
+    entries = routes.links.tolist()
+    texts = []
+    for begin, end in pairwise(routes.ptr.tolist()):
+        path = [links[entries[begin]][0], *(links[i][1] for i in entries[begin:end])]
+        texts.append(f'"src": {path[0]}, "dst": {path[-1]}, "path": {path}')
+    return texts
+
+
+def _ends(collective: Collective, shard: int) -> dict[str, int | None]:
+    """Who starts or ends with a chunk of the shard, as far as that is one rank."""
+    owner = collective.owners[shard]
+    match collective.kind:
+        case Kind.ALLGATHER | Kind.REDUCE_SCATTER:
+            return {"owner": owner, "dst": None}
+        case Kind.GATHER:
+            return {"owner": owner, "dst": collective.root}
+        case Kind.SCATTER:
+            return {"owner": collective.root, "dst": owner}
+        case _:
+            return {"owner": None, "dst": None}
+
+
+def _devices(topology: Topology) -> Ints:
+    """Node id → device number."""
+    switch = np.array([node.kind != "rank" for node in topology.nodes])
+    device = np.empty(len(switch), np.int64)
+    device[np.argsort(switch, kind="stable")] = np.arange(len(switch))
+    return device
+
+
+def _number(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    """Whole or not at all: beside it first."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("x", encoding="utf-8") as file:
+            file.writelines(parts)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
