@@ -177,9 +177,15 @@ def _quantity(text: str, units: MappingProxyType[str, Fraction], what: str, exam
         return value
     factor = units.get(unit)
     if factor is None:
-        hint = suggest(unit, tuple(units)) or f"write for example {example}"
+        hint = _similar_unit(unit, units) or f"write for example {example}"
         raise InputError(f"unknown unit {unit!r} in {text!r}; allowed are {shown} and the like; {hint}")
     return value * factor
+
+
+def _similar_unit(unit: str, units: MappingProxyType[str, Fraction]) -> str:
+    """A hint; where only the case is wrong it names both readings, since `b` is a bit and `B` a byte."""
+    same = [known for known in units if known.lower() == unit.lower()]
+    return f"did you mean {' or '.join(map(repr, same))}?" if same else suggest(unit, tuple(units))
 
 
 def _split(text: str, what: str, example: str) -> tuple[Fraction, str]:

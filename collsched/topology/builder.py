@@ -7,7 +7,7 @@ from typing import Literal
 
 from collsched.errors import InputError
 from collsched.topology.model import Link, Node, Topology
-from collsched.units import exact, suggest
+from collsched.units import suggest
 
 MAX_NODES = 200_000
 MAX_LINKS = 2_000_000
@@ -42,7 +42,7 @@ class Builder:
             raise InputError(f"duplicate node {name!r}{where}; allowed is each name once; rename one of the two")
         check_name(name)
         if len(self.nodes) == MAX_NODES:
-            raise InputError(f"more than {MAX_NODES} nodes; allowed are as many; lower the counts or the parameters")
+            raise InputError(f"more than {MAX_NODES} nodes; allowed are no more; lower the counts or the parameters")
         if kind == "rank" and (multicast or reduce):
             word = "multicast" if multicast else "reduce"
             raise InputError(f"rank {name!r} has {word!r}; allowed on switches only; remove it or set kind: switch")
@@ -51,12 +51,12 @@ class Builder:
         self.lines.append(line)
         return len(self.nodes) - 1
 
-    def find(self, name: str) -> int:
-        """The id of a node by its name."""
+    def find(self, name: str, hint: str = "add it under 'nodes'") -> int:
+        """The id of a node by its name; `hint` says how to mend an unknown one where no name is near."""
         try:
             return self.ids[name]
         except KeyError:
-            hint = suggest(name, tuple(self.ids)) or "add it under 'nodes'"
+            hint = suggest(name, tuple(self.ids)) or hint
             raise InputError(f"link to unknown node {name!r}; allowed are the declared nodes; {hint}") from None
 
     def link(self, src: int, dst: int, bandwidth: Fraction, latency: Fraction) -> None:
@@ -71,7 +71,7 @@ class Builder:
         if known is None:
             if len(self._links) == MAX_LINKS:
                 raise InputError(
-                    f"more than {MAX_LINKS} links; allowed are as many; lower the counts or the parameters"
+                    f"more than {MAX_LINKS} links; allowed are no more; lower the counts or the parameters"
                 )
             self._links[src, dst] = (bandwidth, latency)
         else:
@@ -97,12 +97,3 @@ def check_name(name: str) -> None:
         raise InputError(f"name {name!r} is empty or cannot be printed; allowed are visible characters; rename it")
     if len(name) > MAX_NAME:
         raise InputError(f"name {name[:24] + '…'!r} is too long; allowed are {MAX_NAME} characters; shorten it")
-
-
-def spread(bandwidth: Fraction, parts: int) -> Fraction:
-    """An equal share of a bandwidth, for links that split it."""
-    if parts < 1:
-        raise InputError(
-            f"{exact(bandwidth)} GB/s is spread over {parts} links; allowed is at least one; raise the count"
-        )
-    return bandwidth / parts

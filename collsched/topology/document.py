@@ -66,9 +66,7 @@ def read_text(path: Path, source: Source) -> str:
             raise TopologyError(f"{source.name}: has {size} bytes; allowed are {MAX_FILE_BYTES}; use the compact form")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise TopologyError(
-            f"{source.name}: no such file; allowed is a readable YAML file; check the path from {Path.cwd().name}/"
-        ) from None
+        raise TopologyError(f"{source.name}: no such file; allowed is a readable YAML file; check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise TopologyError(
@@ -89,7 +87,7 @@ def parse(text: str, source: Source) -> Mapping:
     try:
         root = _Tree(source).build(_events(text))
     except yaml.YAMLError as error:
-        raise _syntax_error(error, source) from None
+        raise _syntax_error(error, text, source) from None
     if root is None:
         raise source.error(1, "the file is empty; allowed is a topology; begin with 'collsched: topology/1'")
     if not isinstance(root, Mapping):
@@ -123,14 +121,17 @@ def _events(text: str) -> Iterator[Any]:
         loader.dispose()
 
 
-def _syntax_error(error: yaml.YAMLError, source: Source) -> TopologyError:
+def _syntax_error(error: yaml.YAMLError, text: str, source: Source) -> TopologyError:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return source.error(1, f"not YAML ({str(error).splitlines()[0]}); allowed is plain text; remove that character")
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        return source.error(line, f"not YAML ({str(error).splitlines()[0]}); allowed is plain text; remove it")
     problem = getattr(error, "problem", None) or "cannot be parsed"
     hint = "check indentation, brackets and quotes here and above"
     if "found character that cannot start any token" in problem:
         hint = "indent with spaces, and quote text that begins with a tab, @ or `"
+    elif "expected ',' or" in problem:
+        hint = 'inside braces, quote text with brackets ("gpu[0..7]"), and check commas and braces'
     return source.error(mark.line + 1, f"not YAML: {problem}; allowed is YAML 1.1; {hint}")
 
 
@@ -239,7 +240,7 @@ class _Tree:
         self.count += size
         if self.count > MAX_VALUES:
             raise self.source.error(
-                line, f"the file expands to more than {MAX_VALUES} values; allowed are as many; remove nested aliases"
+                line, f"the file expands to more than {MAX_VALUES} values; allowed are no more; remove nested aliases"
             )
 
     def tagged(self, event: Any) -> InputError:

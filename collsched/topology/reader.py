@@ -188,13 +188,14 @@ class _File:
         rate, alpha = self._amounts(entry)
         add = self.builder.link if directed else self.builder.both
         find, when = self.builder.find, "when" in items
+        hint = "links out of a template go under the file's own 'links'" if prefix else "add it under 'nodes'"
         count = self._count(entry, environment) if "count" in items else 1
         for source, outer in _names(prefix, entry.text(first), environment):
             for target, inner in _names(prefix, entry.text(second), outer):
                 if when and not self._when(entry, inner):
                     continue
                 width = rate(inner)
-                add(find(source), find(target), width if count == 1 else width * count, alpha(inner))
+                add(find(source, hint), find(target, hint), width if count == 1 else width * count, alpha(inner))
 
     def _amounts(self, entry: Entry) -> tuple[Amount, Amount]:
         key = "bandwidth"
@@ -222,6 +223,7 @@ class _File:
             return
         entry = Entry(self.source, self.top.items["family"], "family")
         kind = entry.choice("kind", tuple(FAMILIES))
+        entry.what = f"family {kind!r}"
         family, ends = read_family(entry, FAMILIES[kind], environment)
         try:
             family.build(self.builder, ends.resolve(self.builder, environment, family.size, entry.line), entry.line)

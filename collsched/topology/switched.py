@@ -11,7 +11,7 @@ from fractions import Fraction
 from random import Random
 
 from collsched.errors import InputError
-from collsched.topology.builder import Builder, spread
+from collsched.topology.builder import Builder
 from collsched.topology.direct import ONE, Bandwidth, Latency, random_edges, random_level
 
 Ratio = Fraction
@@ -42,9 +42,9 @@ class LeafSpine:
     def build(self, builder: Builder, ends: list[int], line: int) -> None:
         leaves = attach(self, builder, ends, self.per_leaf, "leaf", line)
         if len(leaves) > 1:
-            up = spread(self.per_leaf * self.bandwidth / ratio(self.oversubscription), self.spines)
             spines = switches(builder, "spine", self.spines, line)
-            join(builder, leaves, spines, up, self.latency)
+            up = self.per_leaf * self.bandwidth / ratio(self.oversubscription)
+            join(builder, leaves, spines, up / len(spines), self.latency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ class Rail:
             builder.both(end, rails[position % self.rails], self.bandwidth, self.latency)
         if self.spines and self.rails > 1:
             per_rail = -(-len(ends) // self.rails)
-            up = spread(per_rail * self.bandwidth / ratio(self.oversubscription), self.spines)
-            join(builder, rails, switches(builder, "spine", self.spines, line), up, self.latency)
+            up = per_rail * self.bandwidth / ratio(self.oversubscription)
+            join(builder, rails, switches(builder, "spine", self.spines, line), up / self.spines, self.latency)
 
 
 @dataclass(frozen=True, slots=True)
