@@ -1,0 +1,140 @@
+// The Python module collsched._engine: the shared-memory executor.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <optional>
+
+#include "engine/communicator.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace collsched::engine {
+namespace {
+
+template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Input = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+using Output = nb::ndarray<nb::c_contig, nb::device::cpu>;
+
+template <typename T> std::vector<T> to_vector(const In<T> &array) {
+  return std::vector<T>(array.data(), array.data() + array.size());
+}
+
+// Runs Python's signal handlers; a KeyboardInterrupt leaves the engine as an exception.
+void check_signals() {
+  nb::gil_scoped_acquire hold;
+  if (PyErr_CheckSignals() != 0)
+    throw nb::python_error();
+}
+
+Ranges to_ranges(const nb::object &layout, std::int64_t count) {
+  nb::gil_scoped_acquire hold;
+  const auto parts = nb::cast<nb::tuple>(layout(count));
+  const auto array = [&](int i) { return to_vector(nb::cast<In<std::int64_t>>(parts[i])); };
+  return {array(0), array(1), array(2), array(3), nb::cast<std::int64_t>(parts[4]), nb::cast<std::int64_t>(parts[5])};
+}
+
+// One failure of a rank that leaves a call half done ends the run of all.
+void run(Communicator &communicator, World &world, const Call &call, const Buffer &in, const Buffer &out) {
+  try {
+    nb::gil_scoped_release release;
+    communicator.run(call, in, out);
+  } catch (nb::python_error &) {
+    world.fail("rank " + std::to_string(world.rank()) + " was interrupted");
+    throw;
+  }
+}
+
+class Connection {
+public:
+  Connection(std::shared_ptr<World> world, std::unique_ptr<Communicator> communicator)
+      : world_(std::move(world)), communicator_(std::move(communicator)) {}
+
+  void call(std::int64_t count, int dtype, int op, std::optional<Input> in, std::optional<Output> out) {
+    if (dtype < 0 || dtype >= dtype_count || op < 0 || op >= op_count)
+      throw Failure("no such element type or operation");
+    const auto buffer = [&](auto &array) {
+      if (!array)
+        return Buffer{};
+      if (array->itemsize() != item_size(static_cast<DType>(dtype)))
+        throw Failure("the size of an element does not fit its type");
+      return Buffer{const_cast<std::byte *>(static_cast<const std::byte *>(static_cast<const void *>(array->data()))),
+                    static_cast<std::int64_t>(array->size())};
+    };
+    run(*communicator_, *world_, {count, static_cast<DType>(dtype), static_cast<Op>(op)}, buffer(in), buffer(out));
+  }
+
+  void close() { communicator_->close(); }
+  std::size_t shared_bytes() const { return communicator_->shared_bytes(); }
+
+private:
+  std::shared_ptr<World> world_;
+  std::unique_ptr<Communicator> communicator_;
+};
+
+std::unique_ptr<Connection> connect(std::shared_ptr<World> world, int index, const std::string &digest,
+                                    const std::string &collective, const In<std::uint8_t> &opcode,
+                                    const In<std::int32_t> &chunk, const In<std::int32_t> &peer,
+                                    const In<std::int64_t> &slot, const In<std::int32_t> &join,
+                                    const In<std::int64_t> &join_ptr, const In<std::int32_t> &join_member,
+                                    std::size_t chunks, std::size_t slots, std::size_t arena_bytes,
+                                    std::size_t segment_bytes, std::uint32_t divisor, double timeout, nb::object layout) {
+  const Program program{to_vector(opcode), to_vector(chunk),    to_vector(peer),       to_vector(slot),
+                        to_vector(join),   to_vector(join_ptr), to_vector(join_member)};
+  Options options{collective, chunks, slots, arena_bytes, segment_bytes, divisor, timeout, {}, check_signals};
+  // Held by the Python object that owns this connection, not here: that would be a cycle the collector cannot see.
+  options.ranges = [function = layout.ptr()](std::int64_t count) { return to_ranges(nb::borrow(function), count); };
+  std::unique_ptr<Communicator> communicator;
+  try {
+    nb::gil_scoped_release release;
+    communicator = std::make_unique<Communicator>(*world, index, digest, program, std::move(options));
+  } catch (nb::python_error &) {
+    world->fail("rank " + std::to_string(world->rank()) + " was interrupted");
+    throw;
+  }
+  return std::make_unique<Connection>(std::move(world), std::move(communicator));
+}
+
+// The kernel kills this process when its parent ends. False if the parent has ended already.
+bool die_with_parent(int parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return getppid() == parent;
+}
+
+} // namespace
+} // namespace collsched::engine
+
+NB_MODULE(_engine, module) {
+  using namespace collsched::engine;
+  module.doc() = "The shared-memory executor.";
+  nb::register_exception_translator([](const std::exception_ptr &pointer, void *) {
+    try {
+      std::rethrow_exception(pointer);
+    } catch (const Failure &failure) {
+      PyErr_SetString(nb::module_::import_("collsched.errors").attr("EngineError").ptr(), failure.what());
+    }
+  });
+
+  nb::class_<World>(module, "World", "The ranks of one launch and their shared memory.")
+      .def(nb::new_([](int fd, int rank) { return std::make_shared<World>(fd, rank); }), "fd"_a, "rank"_a)
+      .def_static("create", &World::create, "ranks"_a)
+      .def_prop_ro("rank", &World::rank)
+      .def_prop_ro("ranks", &World::ranks)
+      .def("fail", &World::fail, "text"_a)
+      .def("failure", &World::failure);
+  nb::class_<Connection>(module, "Connection", "One communicator of one rank.")
+      .def("call", &Connection::call, "count"_a, "dtype"_a, "op"_a, nb::arg("input").noconvert().none(),
+           nb::arg("output").noconvert().none())
+      .def("close", &Connection::close)
+      .def_prop_ro("shared_bytes", &Connection::shared_bytes);
+  module.def("connect", &connect, "world"_a, "index"_a, "digest"_a, "collective"_a, "opcode"_a, "chunk"_a, "peer"_a,
+             "slot"_a, "join"_a, "join_ptr"_a, "join_member"_a, "chunks"_a, "slots"_a, "arena_bytes"_a,
+             "segment_bytes"_a, "divisor"_a, "timeout"_a, "layout"_a);
+  module.def("die_with_parent", &die_with_parent, "parent"_a);
+}

@@ -1,0 +1,105 @@
+// The ranks of one machine and the memory they share.
+//
+// A launcher makes one anonymous memory file and every rank inherits its descriptor: the file has no name, so nothing
+// of it outlives the processes, however they end.
+//
+//   0           header: failure report, allocator, one slot a rank (process id, whether it left)
+//   offset[i]   region of communicator i, reserved in full before it is touched, returned when all ranks closed it
+//
+// A rank that dies is seen by its peers through a process descriptor, which they look at whenever they have waited for
+// a while. The first rank (or the launcher) to see a failure writes it into the header; everybody else finds it there.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace collsched::engine {
+
+// An execution that failed; the text is for the user. Bound to collsched.errors.EngineError.
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+using Clock = std::chrono::steady_clock;
+
+inline constexpr std::size_t cache_line = 64;
+inline constexpr int max_ranks = 1024;
+inline constexpr int max_regions = 256; // communicators in the life of one launch
+inline constexpr std::size_t digest_size = 64;
+
+struct Header;
+
+// A mapped part of the shared file.
+class Region {
+public:
+  Region() = default;
+  Region(int fd, std::uint64_t offset, std::size_t size);
+  Region(Region &&other) noexcept { swap(other); }
+  Region &operator=(Region &&other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Region();
+  std::byte *data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+private:
+  void swap(Region &other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  std::byte *data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+class World {
+public:
+  // Makes the shared file for `ranks` ranks and returns its descriptor, which the caller owns (closed on exec).
+  static int create(int ranks);
+
+  // Maps the file `fd`. `rank` joins it as that rank; −1 is the launcher, which only reports failures.
+  World(int fd, int rank);
+  ~World();
+  World(const World &) = delete;
+  World &operator=(const World &) = delete;
+
+  int rank() const { return rank_; }
+  int ranks() const;
+
+  // Records that `text` ended the run. The first record wins.
+  void fail(const std::string &text);
+  // The recorded failure, or nothing.
+  std::string failure() const;
+  void throw_if_failed() const;
+
+  // How rank `peer` ended ("died", "has left"), or nullptr while it runs or has not come up yet.
+  const char *ended(int peer);
+  // "rank 3 (process 4711)"
+  std::string describe(int peer) const;
+
+  // Region `index`, of `size` bytes of zeros. Every rank calls this with the same index, size and digest; ranks that
+  // bring another digest fail the run with a text that names both. Throws Failure if the memory cannot be had.
+  Region region(int index, std::size_t size, const std::string &digest, const std::function<void()> &check);
+  // To be called once by each rank that is done with region `index`: the last one returns its memory.
+  void release(int index);
+
+private:
+  void reserve(int index, std::size_t size);
+  int fd_;
+  int rank_;
+  Region memory_;
+  Header *header_;
+  std::vector<int> watch_; // process descriptor of each peer; −1: not opened yet
+};
+
+// Sleeps while `word` is `value`, at most for `limit`; returns early without a reason at times.
+void futex_wait(std::atomic<std::uint32_t> &word, std::uint32_t value, std::chrono::milliseconds limit);
+void futex_wake(std::atomic<std::uint32_t> &word);
+
+} // namespace collsched::engine
