@@ -1,7 +1,10 @@
 // The Python module collsched._engine: the shared-memory executor.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -101,6 +104,28 @@ std::unique_ptr<Connection> connect(std::shared_ptr<World> world, int index, con
   return std::make_unique<Connection>(std::move(world), std::move(communicator));
 }
 
+// (elements, element type or −1) of an array; a TypeError for what is none, or not contiguous, or not in CPU memory.
+nb::tuple examine(const Input &array) {
+  static constexpr struct {
+    nb::dlpack::dtype_code code;
+    std::uint8_t bits;
+    DType dtype;
+  } known[] = {
+      {nb::dlpack::dtype_code::Float, 16, DType::f16}, {nb::dlpack::dtype_code::Bfloat, 16, DType::bf16},
+      {nb::dlpack::dtype_code::Float, 32, DType::f32}, {nb::dlpack::dtype_code::Float, 64, DType::f64},
+      {nb::dlpack::dtype_code::Int, 8, DType::i8},     {nb::dlpack::dtype_code::Int, 16, DType::i16},
+      {nb::dlpack::dtype_code::Int, 32, DType::i32},   {nb::dlpack::dtype_code::Int, 64, DType::i64},
+      {nb::dlpack::dtype_code::UInt, 8, DType::u8},    {nb::dlpack::dtype_code::UInt, 16, DType::u16},
+      {nb::dlpack::dtype_code::UInt, 32, DType::u32},  {nb::dlpack::dtype_code::UInt, 64, DType::u64},
+  };
+  int found = -1;
+  for (const auto &type : known)
+    if (array.dtype().code == static_cast<std::uint8_t>(type.code) && array.dtype().bits == type.bits &&
+        array.dtype().lanes == 1)
+      found = static_cast<int>(type.dtype);
+  return nb::make_tuple(array.size(), found);
+}
+
 // The kernel kills this process when its parent ends. False if the parent has ended already.
 bool die_with_parent(int parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -113,6 +138,7 @@ bool die_with_parent(int parent) {
 NB_MODULE(_engine, module) {
   using namespace collsched::engine;
   module.doc() = "The shared-memory executor.";
+  nb::set_leak_warnings(false); // a rank may end, by os._exit too, while it holds a communicator
   nb::register_exception_translator([](const std::exception_ptr &pointer, void *) {
     try {
       std::rethrow_exception(pointer);
@@ -126,6 +152,7 @@ NB_MODULE(_engine, module) {
       .def_static("create", &World::create, "ranks"_a)
       .def_prop_ro("rank", &World::rank)
       .def_prop_ro("ranks", &World::ranks)
+      .def("leave", &World::leave)
       .def("fail", &World::fail, "text"_a)
       .def("failure", &World::failure);
   nb::class_<Connection>(module, "Connection", "One communicator of one rank.")
@@ -136,5 +163,6 @@ NB_MODULE(_engine, module) {
   module.def("connect", &connect, "world"_a, "index"_a, "digest"_a, "collective"_a, "opcode"_a, "chunk"_a, "peer"_a,
              "slot"_a, "join"_a, "join_ptr"_a, "join_member"_a, "chunks"_a, "slots"_a, "arena_bytes"_a,
              "segment_bytes"_a, "divisor"_a, "timeout"_a, "layout"_a);
+  module.def("examine", &examine, nb::arg("array").noconvert());
   module.def("die_with_parent", &die_with_parent, "parent"_a);
 }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 namespace collsched::engine {
@@ -104,9 +105,13 @@ World::World(int fd, int rank) : fd_(fd), rank_(rank), memory_(fd, 0, sizeof(Hea
     throw Failure("rank " + std::to_string(rank) + " has been taken by another process: start every rank once");
 }
 
-World::~World() {
+void World::leave() {
   if (rank_ >= 0)
     header_->members[rank_].state = left;
+}
+
+World::~World() {
+  leave();
   for (const int descriptor : watch_)
     if (descriptor >= 0)
       close(descriptor);
@@ -157,12 +162,25 @@ const char *World::ended(int peer) {
   return member.state == left ? "has left" : "died";
 }
 
+// Bytes that can be had without pushing other memory out; −1 if the system does not tell.
+static std::int64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key, unit;
+  std::int64_t value;
+  while (file >> key >> value && std::getline(file, unit))
+    if (key == "MemAvailable:")
+      return value * 1024;
+  return -1;
+}
+
 void World::reserve(int index, std::size_t size) {
   Slot &slot = header_->slots[index];
   slot.size = size;
   slot.offset = header_->next_offset.fetch_add(round_up(size, page));
   // Reserved page by page now: a full memory is an error here, not a signal in the middle of a collective.
-  const int error = posix_fallocate(fd_, static_cast<off_t>(slot.offset), static_cast<off_t>(size));
+  const std::int64_t available = available_memory();
+  const bool fits = available < 0 || static_cast<std::uint64_t>(available) > size;
+  const int error = !fits ? ENOMEM : posix_fallocate(fd_, static_cast<off_t>(slot.offset), static_cast<off_t>(size));
   if (error == 0)
     return;
   const std::string text = "cannot reserve " + std::to_string(size) + " bytes of shared memory for " +

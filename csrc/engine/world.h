@@ -72,6 +72,8 @@ public:
   int rank() const { return rank_; }
   int ranks() const;
 
+  // Says that this rank ends as it should.
+  void leave();
   // Records that `text` ended the run. The first record wins.
   void fail(const std::string &text);
   // The recorded failure, or nothing.
