@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collsched.errors import InputError, MissingComponentError
+from collsched.runtime.communicator import Communicator
 
 if TYPE_CHECKING:
-    from collsched.runtime.communicator import Communicator
     from collsched.runtime.shm import Executable, Tuning
 
-__all__ = ["ENGINES", "connect", "require_engine"]
+__all__ = ["ENGINES", "Communicator", "connect", "require_engine"]
 
 ENGINES = ("shm", "mpi", "nccl", "cuda")
 _PRESENT = ("shm",)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from collsched._engine import Connection, examine
 from collsched.collective import Kind
 from collsched.errors import InputError
 from collsched.runtime.dtypes import DTYPES, carrier, dtype_code, op_code
@@ -22,15 +22,14 @@ class Communicator:
     A communicator serves the collective that its plan was compiled for. Arrays are C-contiguous and of any shape; their
     elements count. Ranks outside the group, which may relay, call the same method without data.
 
-    `dtype` names the element type where the array cannot tell, such as bfloat16 kept in uint16. `count`, the elements of
-    the whole buffer, is needed only where it does not follow from the arrays: unequal shards that do not divide.
+    `dtype` names the element type where the array cannot tell, such as bfloat16 kept in uint16. `count`, the elements
+    of the whole buffer, is needed only where it does not follow from the arrays: unequal shards that do not divide.
     Raises InputError for arguments that cannot be right, EngineError if the ranks disagree or one of them fails.
     """
 
-    def __init__(self, role: Role, ranks: int, connection: Any, examine: Callable[[Any], tuple[int, int]]) -> None:
+    def __init__(self, role: Role, ranks: int, connection: Connection) -> None:
         self._role = role
         self._connection = connection
-        self._examine = examine
         self.rank = role.rank
         self.ranks = ranks
 
@@ -92,9 +91,7 @@ class Communicator:
     ) -> None:
         self.close()
 
-    def _call(
-        self, kind: Kind, x: Buffer, out: Buffer, op: str, dtype: str | None, count: int | None = None
-    ) -> Buffer:
+    def _call(self, kind: Kind, x: Buffer, out: Buffer, op: str, dtype: str | None, count: int | None = None) -> Buffer:
         if kind is not self.kind:
             raise InputError(f"this plan was compiled for {self.kind}, not {kind}; compile one with `-c {kind}`")
         role, operation = self._role, op_code(op)
@@ -141,7 +138,7 @@ class Communicator:
         if isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":  # of a package that adds it to numpy
             x, dtype = x.view(np.uint16), "bfloat16"
         try:
-            size, code = self._examine(x)
+            size, code = examine(x)
         except TypeError:
             raise InputError(f"{_describe(x)}: expected a C-contiguous array in CPU memory") from None
         if dtype is not None:

@@ -98,7 +98,10 @@ def _turn(
 
 def _average(total: Array, size: int) -> Array:
     """Integers are divided towards zero, as by the engines."""
+    quotient: Array
     if total.dtype.kind == "f":
-        return (total / total.dtype.type(size)).astype(total.dtype)
-    quotient = np.abs(total.astype(object)) // size * np.sign(total).astype(object)
-    return quotient.astype(total.dtype)
+        quotient = total / total.dtype.type(size)
+    else:
+        quotient = np.abs(total.astype(object)) // size * np.sign(total).astype(object)
+    result: Array = quotient.astype(total.dtype)
+    return result

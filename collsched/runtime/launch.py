@@ -17,8 +17,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from collsched import _engine
 from collsched.errors import EngineError, InputError
 from collsched.runtime.shm import ENV_FD, ENV_RANK, ENV_RANKS, create
 
@@ -50,11 +51,9 @@ class Ranks:
 
     def __init__(self, ranks: int) -> None:
         """Raises InputError for a number of ranks out of range, EngineError if memory is short."""
-        from collsched import _engine
-
         self.ranks = ranks
         self._fd = create(ranks)
-        self._world: Any = _engine.World(self._fd, -1)
+        self._world: _engine.World | None = _engine.World(self._fd, -1)
         self._running: dict[int, tuple[int, int]] = {}  # rank → process, its descriptor
 
     def start(self, main: Callable[[int, int], int]) -> None:
@@ -80,39 +79,39 @@ class Ranks:
                 if os.getpid() == parent:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def watch(self, pipe: int | None = None, on_data: Callable[[bytes], None] | None = None) -> Iterator[Ended]:
-        """Every rank as it ends. A rank that fails ends the run of the others: those in a collective get an
-        EngineError; those that go on regardless are asked to end after a while, then forced.
+    def watch(self, pipe: int | None = None) -> Iterator[Ended | bytes]:
+        """Every rank as it ends, and what arrives on `pipe` meanwhile (the caller has closed its write end).
 
-        Bytes that arrive on `pipe` meanwhile go to `on_data`; the caller has closed its write end."""
+        A rank that fails ends the run of the others: those in a collective get an EngineError; those that go on
+        regardless are asked to end after a while, then forced.
+        """
         deadline: float | None = None
-        hard = False
+        force = False
         with selectors.DefaultSelector() as selector:
             for rank, (_, descriptor) in self._running.items():
                 selector.register(descriptor, selectors.EVENT_READ, rank)
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, None)
             while self._running:
-                for key, _ in selector.select(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                for key, _ in selector.select(left):
                     if key.data is None:
-                        data = os.read(key.fd, 1 << 16)
-                        if not data:
+                        if data := os.read(key.fd, 1 << 16):
+                            yield data
+                        else:
                             selector.unregister(key.fd)
-                        elif on_data:
-                            on_data(data)
                         continue
                     selector.unregister(key.fd)
                     ended = self._reap(key.data)
                     if ended.code != 0:
-                        self._world.fail(str(ended))
+                        self._fail(str(ended))
                         deadline = deadline or time.monotonic() + _GRACE
                     yield ended
                 if deadline is not None and time.monotonic() >= deadline:
-                    self.signal(signal.SIGKILL if hard else signal.SIGTERM)
-                    hard, deadline = True, time.monotonic() + _GRACE
-            while pipe is not None and (data := os.read(pipe, 1 << 16)):
-                if on_data:
-                    on_data(data)
+                    self.signal(signal.SIGKILL if force else signal.SIGTERM)
+                    force, deadline = True, time.monotonic() + _GRACE
+        while pipe is not None and (data := os.read(pipe, 1 << 16)):
+            yield data
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every rank and the processes that it started."""
@@ -134,6 +133,10 @@ class Ranks:
         for rank in list(self._running):
             self._reap(rank)
 
+    def _fail(self, text: str) -> None:
+        if self._world is not None:
+            self._world.fail(text)
+
     def _reap(self, rank: int) -> Ended:
         process, descriptor = self._running.pop(rank)
         os.close(descriptor)
@@ -154,10 +157,8 @@ class Ranks:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _child(rank: int, fd: int, parent: int, mask: set[signal.Signals], main: Callable[[int, int], int]) -> None:
+def _child(rank: int, fd: int, parent: int, mask: set[int | signal.Signals], main: Callable[[int, int], int]) -> None:
     """The life of a forked rank. Never returns: it shares the launcher's stack only until here."""
-    from collsched import _engine
-
     code = 1
     try:
         os.setpgid(0, 0)  # a group of its own: what the rank starts ends with it
@@ -190,11 +191,11 @@ def launch(ranks: int, command: Sequence[str], report: Callable[[str], None]) ->
     if program is None:
         raise InputError(f"{command[0]!r}: no such program, or not executable")
     code = 0
-    with _raising_signals(), Ranks(ranks) as job:
+    with raising_signals(), Ranks(ranks) as job:
         try:
             job.start(lambda rank, fd: _execute(program, command, rank, ranks, fd))
             for ended in job.watch():
-                if ended.code != 0:
+                if isinstance(ended, Ended) and ended.code != 0:
                     report(str(ended))
                     code = code or ended.code
         except KeyboardInterrupt:
@@ -212,7 +213,7 @@ def _execute(program: str, command: Sequence[str], rank: int, ranks: int, fd: in
 
 
 @contextlib.contextmanager
-def _raising_signals() -> Iterator[None]:
+def raising_signals() -> Iterator[None]:
     """Ends by SIGTERM or SIGHUP leave through the same door as Ctrl-C."""
 
     def leave(number: int, _frame: object) -> None:

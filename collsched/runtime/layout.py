@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -17,6 +18,7 @@ from collsched.topology.model import Topology
 
 Ints = NDArray[np.int64]
 Part = Literal["whole", "shard", "nothing"]
+Layout = Callable[[int], tuple[Ints, Ints, Ints, Ints, int, int]]  # `Role.ranges`
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import atexit
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from collsched import _engine
 from collsched.collective import Collective
-from collsched.errors import EngineError, InputError
+from collsched.errors import InputError
 from collsched.ir.schedule import Schedule
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.layout import Role, Slots
@@ -52,7 +52,7 @@ class Tuning:
 class Process:
     """This process as a rank of its launch."""
 
-    world: Any  # _engine.World
+    world: _engine.World
     connected: int = 0  # communicators so far
 
 
@@ -73,8 +73,8 @@ def launched() -> bool:
     return _process is not None or ENV_FD in os.environ
 
 
-def connect(plan: Executable, tuning: Tuning | None = None) -> Communicator:
-    """This rank's end of a plan; returns once all ranks have connected.
+def connect(plan: Executable, tuning: Tuning | None = None, schedule: Schedule | None = None) -> Communicator:
+    """This rank's end of a plan; returns once all ranks have connected. `schedule` is the plan's, if it is at hand.
 
     Raises InputError outside `collsched launch` or where the number of ranks differs from the plan's, EngineError where
     the ranks loaded different plans, memory is short, or a rank ends.
@@ -87,7 +87,7 @@ def connect(plan: Executable, tuning: Tuning | None = None) -> Communicator:
         )
     tuning = tuning or Tuning(timeout=_timeout())
     process.connected += 1
-    return _communicator(plan, plan.schedule(), process, tuning)
+    return _communicator(plan, schedule or plan.schedule(), process, tuning)
 
 
 def _communicator(plan: Executable, schedule: Schedule, process: Process, tuning: Tuning) -> Communicator:
@@ -118,7 +118,7 @@ def _communicator(plan: Executable, schedule: Schedule, process: Process, tuning
         timeout=tuning.timeout,
         layout=role.ranges,
     )
-    return Communicator(role, len(plan.topology.ranks), connection, _engine.examine)
+    return Communicator(role, len(plan.topology.ranks), connection)
 
 
 def _attach(ranks: int) -> Process:
@@ -150,7 +150,4 @@ def create(ranks: int) -> int:
     """The descriptor of shared memory for a new launch. Raises InputError for a number of ranks out of range."""
     if not 1 <= ranks <= MAX_RANKS:
         raise InputError(f"{ranks} ranks; one machine takes 1 to {MAX_RANKS}")
-    descriptor = _engine.World.create(ranks)
-    if not isinstance(descriptor, int):
-        raise EngineError("no shared memory")
-    return descriptor
+    return _engine.World.create(ranks)

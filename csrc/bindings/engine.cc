@@ -56,8 +56,8 @@ void run(Communicator &communicator, World &world, const Call &call, const Buffe
 
 class Connection {
 public:
-  Connection(std::shared_ptr<World> world, std::unique_ptr<Communicator> communicator)
-      : world_(std::move(world)), communicator_(std::move(communicator)) {}
+  Connection(std::shared_ptr<World> world, nb::object layout, std::unique_ptr<Communicator> communicator)
+      : world_(std::move(world)), layout_(std::move(layout)), communicator_(std::move(communicator)) {}
 
   void call(std::int64_t count, int dtype, int op, std::optional<Input> in, std::optional<Output> out) {
     if (dtype < 0 || dtype >= dtype_count || op < 0 || op >= op_count)
@@ -78,6 +78,7 @@ public:
 
 private:
   std::shared_ptr<World> world_;
+  nb::object layout_; // borrowed by the communicator
   std::unique_ptr<Communicator> communicator_;
 };
 
@@ -91,7 +92,7 @@ std::unique_ptr<Connection> connect(std::shared_ptr<World> world, int index, con
   const Program program{to_vector(opcode), to_vector(chunk),    to_vector(peer),       to_vector(slot),
                         to_vector(join),   to_vector(join_ptr), to_vector(join_member)};
   Options options{collective, chunks, slots, arena_bytes, segment_bytes, divisor, timeout, {}, check_signals};
-  // Held by the Python object that owns this connection, not here: that would be a cycle the collector cannot see.
+  // Borrowed: the communicator is copied and destroyed without the interpreter's lock. The connection owns it.
   options.ranges = [function = layout.ptr()](std::int64_t count) { return to_ranges(nb::borrow(function), count); };
   std::unique_ptr<Communicator> communicator;
   try {
@@ -101,7 +102,7 @@ std::unique_ptr<Connection> connect(std::shared_ptr<World> world, int index, con
     world->fail("rank " + std::to_string(world->rank()) + " was interrupted");
     throw;
   }
-  return std::make_unique<Connection>(std::move(world), std::move(communicator));
+  return std::make_unique<Connection>(std::move(world), std::move(layout), std::move(communicator));
 }
 
 // (elements, element type or −1) of an array; a TypeError for what is none, or not contiguous, or not in CPU memory.

@@ -1,0 +1,125 @@
+"""`collsched run`: execute a plan and compare every element with numpy."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collsched.cli._common import Progress, console, json_option, print_json, progress
+
+if TYPE_CHECKING:
+    from collsched.plan import Plan
+    from collsched.runtime.check import Row
+
+
+@click.command("run")
+@click.argument("path", metavar="PLAN")
+@click.option("--engine", default="auto", show_default=True, metavar="ENGINE", help="auto, shm, mpi, nccl or cuda.")
+@click.option("--size", "sizes", multiple=True, metavar="SIZE", help="Bytes of the buffer; may be repeated.")
+@click.option("--dtype", "dtypes", multiple=True, metavar="TYPE", help="Such as bfloat16; may be repeated.")
+@click.option("--op", default="sum", show_default=True, metavar="OP", help="sum, prod, min, max or avg.")
+@click.option("--iterations", default=3, show_default=True, metavar="N", help="Calls a case; their median counts.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+              metavar="SECONDS", help="How long a rank may wait for another.")  # fmt: skip
+@json_option
+def run_command(
+    path: str,
+    engine: str,
+    sizes: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    op: str,
+    iterations: int,
+    timeout: float,
+    as_json: bool,
+) -> int:
+    """Execute a plan with one process a rank on this machine and check every element.
+
+    Without --size and --dtype: several element types, no element, one, a prime number of them, and more. The exit code
+    is 1 if any element is wrong.
+    """
+    from collsched.plan import Plan
+    from collsched.runtime import require_engine
+    from collsched.runtime.check import default_cases, run_plan
+    from collsched.runtime.shm import Tuning
+    from collsched.units import parse_size
+
+    engine = require_engine(engine)
+    cases = default_cases(op, dtypes, [parse_size(size) for size in sizes])
+    plan = Plan.load(path)
+    if op != "sum" and not plan.collective.kind.reduces:
+        raise click.UsageError(f"--op {op} does not apply: {plan.collective.kind} reduces nothing")
+    rows: list[Row] = []
+    shown: Progress | None = None
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(
+            contextlib.closing(run_plan(plan, cases, iterations=iterations, tuning=Tuning(timeout=timeout)))
+        )
+        for row in results:
+            # Only now: the ranks are forked before there is a second thread.
+            if shown is None:
+                shown = stack.enter_context(progress())
+            rows.append(row)
+            shown(f"{plan.collective.kind} on {len(plan.topology.ranks)} ranks, {len(rows)} of {len(cases)} cases done")
+    wrong = sum(row.wrong for row in rows)
+    if as_json:
+        print_json(_as_json(plan, engine, rows))
+    else:
+        _print(plan, engine, rows, wrong)
+    return 1 if wrong else 0
+
+
+def _algbw(row: Row) -> float | None:
+    return row.case.bytes / row.seconds / 1e9 if row.case.bytes and row.seconds > 0 else None
+
+
+def _as_json(plan: Plan, engine: str, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "collective": str(plan.collective.kind),
+        "ranks": len(plan.topology.ranks),
+        "engine": engine,
+        "digest": plan.digest,
+        "wrong": sum(row.wrong for row in rows),
+        "rows": [
+            {
+                "collective": str(plan.collective.kind),
+                "dtype": row.case.dtype,
+                "op": row.case.op,
+                "elements": row.case.elements,
+                "bytes": row.case.bytes,
+                "values": row.case.values,
+                "wrong": row.wrong,
+                "seconds": row.seconds,
+                "algbw_GBps": _algbw(row),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _print(plan: Plan, engine: str, rows: list[Row], wrong: int) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from collsched.units import format_bytes, format_seconds
+
+    kind, ranks = plan.collective.kind, len(plan.topology.ranks)
+    table = Table(box=box.SIMPLE_HEAD, title=f"{kind} on {ranks} rank{'s' * (ranks != 1)}, engine {engine}")
+    for name in ("dtype", "values", "elements", "bytes", "wrong", "measured", "algbw GB/s"):
+        table.add_column(name, justify="left" if name in ("dtype", "values") else "right")
+    for row in rows:
+        rate = _algbw(row)
+        table.add_row(
+            row.case.dtype,
+            row.case.values,
+            f"{row.case.elements:,}",
+            format_bytes(row.case.bytes),
+            f"{row.wrong:,}",
+            format_seconds(row.seconds),
+            "–" if rate is None else f"{rate:.3g}",
+            style="red" if row.wrong else None,
+        )
+    out = console()
+    out.print(table)
+    out.print("every element is right" if not wrong else f"{wrong:,} elements are wrong")

@@ -1,0 +1,273 @@
+"""Execute a plan with one process a rank and compare every element with numpy.
+
+Values repeat after a prime number of elements, so the expected result of any size follows from one period. Integers are
+so small that every order of summation gives the exact sum, in every element type; fractions round, and an element is
+wrong if it is further from the exact sum than (n − 1) roundings can take it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched.collective import PROMISES, Collective
+from collsched.errors import EngineError, InputError
+from collsched.ir.schedule import Schedule
+from collsched.runtime import shm
+from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
+from collsched.runtime.launch import Ranks, raising_signals
+from collsched.runtime.layout import Role
+
+Array = NDArray[Any]
+PERIOD = 8191
+_EXACT = 256  # integers up to this are exact in every element type but the 8-bit integers, which wrap alike everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One collective call: `elements` of the whole buffer, of values that are small integers or fractions."""
+
+    dtype: str
+    elements: int
+    op: str = "sum"
+    values: Literal["integers", "fractions"] = "integers"
+
+    def __post_init__(self) -> None:
+        dtype_code(self.dtype)
+        op_code(self.op)
+        if self.elements < 0:
+            raise InputError(f"{self.elements} elements; a number from 0 up")
+        if self.values == "fractions" and not is_float(self.dtype):
+            raise InputError(f"{self.dtype} has no fractions; use a floating-point type")
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * carrier(self.dtype).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a case showed: wrong elements over all ranks, and measured seconds (median of the slowest rank)."""
+
+    case: Case
+    wrong: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """The input and the expected output of every rank in a case."""
+
+    collective: Collective
+    case: Case
+
+    def given(self, role: Role) -> Array | None:
+        """The input of a rank, None if it gives nothing."""
+        if role.gives == "nothing":
+            return None
+        first, last = role.span(role.gives, self.case.elements)
+        return _repeat(encode(self._period(role.rank), self.case.dtype), first, last)
+
+    def wrong(self, role: Role, result: Array | None) -> int:
+        """The number of elements of a rank's output that are not what they must be."""
+        if role.gets == "nothing" or result is None:
+            return 0
+        first, last = role.span(role.gets, self.case.elements)
+        if not PROMISES[self.collective.kind].reduced:
+            return int(np.count_nonzero(result != self._copied(first, last)))
+        exact, slack = self._reduced()
+        if slack is None:
+            return int(np.count_nonzero(result != _repeat(encode(exact, self.case.dtype), first, last)))
+        off = np.abs(decode(result, self.case.dtype).astype(np.float64) - _repeat(exact, first, last))
+        return int(np.count_nonzero(~(off <= _repeat(slack, first, last))))  # a NaN is wrong
+
+    def _copied(self, first: int, last: int) -> Array:
+        """Elements [first, last) of a buffer whose shards come from their owners, or from the root."""
+        sizes = self.collective.shards
+        parts = [np.empty(0, carrier(self.case.dtype))]
+        for shard, owner in enumerate(self.collective.owners):
+            low, high = (
+                min(max(sum(sizes[:end]) * self.case.elements // sum(sizes), first), last) for end in (shard, shard + 1)
+            )
+            source = owner if PROMISES[self.collective.kind].before == "owner" else self.collective.root
+            assert source is not None
+            if low < high:
+                parts.append(_repeat(encode(self._period(source), self.case.dtype), low, high))
+        return np.concatenate(parts)
+
+    def _reduced(self) -> tuple[Array, Array | None]:
+        """One period of the reduction over the group, and how far rounding may take an element from it."""
+        inputs = [self._period(rank) for rank in self.collective.group]
+        ranks, op = len(inputs), self.case.op
+        total = _REDUCE[op](np.stack(inputs), axis=0)
+        if op == "avg":
+            total = total / ranks if is_float(self.case.dtype) else np.trunc(total / ranks).astype(np.int64)
+        if self.case.values == "integers" or op in ("min", "max"):
+            return total, None
+        rounded = [decode(encode(part, self.case.dtype), self.case.dtype) for part in inputs]
+        stored = np.stack(rounded).astype(np.float64)
+        exact = _REDUCE[op](stored, axis=0) / (ranks if op == "avg" else 1)
+        size = np.abs(stored).sum(axis=0) if op != "prod" else np.abs(exact)
+        # a rounding a reduction, one of the average, and the second-order terms
+        return exact, size * (ranks + 1) * unit_roundoff(self.case.dtype) * 1.01
+
+    def _period(self, rank: int) -> Array:
+        """One period of a rank's input, as numbers."""
+        random = np.random.default_rng([rank, dtype_code(self.case.dtype)])
+        signed = not self.case.dtype.startswith("u")
+        if self.case.values == "fractions":
+            fractions: Array = random.uniform(0.5, 2.0, PERIOD) * random.choice([-1.0, 1.0], PERIOD)
+            return fractions
+        if self.case.op == "prod":
+            return random.choice([-1, 1] if signed else [1, 3], PERIOD) * (2 if rank == self.collective.group[0] else 1)
+        most = max(1, min(3, _EXACT // len(self.collective.group)))
+        integers: Array = random.integers(-most if signed else 0, most + 1, PERIOD)
+        return integers
+
+
+_REDUCE: dict[str, Callable[..., Array]] = {
+    "sum": np.sum,
+    "avg": np.sum,
+    "prod": np.prod,
+    "min": np.min,
+    "max": np.max,
+}
+
+
+def _repeat(period: Array, first: int, last: int) -> Array:
+    """Elements [first, last) of the endless repetition of `period`."""
+    repeated: Array = np.resize(np.roll(period, -(first % len(period))), last - first)
+    return repeated
+
+
+def default_cases(op: str = "sum", dtypes: Sequence[str] = (), sizes: Sequence[int] = ()) -> list[Case]:
+    """Cases for element types and bytes of the whole buffer; by default no element, one, a prime number, thousands, a
+    mebibyte, and fractions."""
+    cases = []
+    for dtype in dtypes or ("float32", "float16", "int64"):
+        dtype_code(dtype)
+        item = carrier(dtype).itemsize
+        counts = [size // item for size in sizes] or [0, 1, 1009, 6000, (1 << 20) // item]
+        cases += [Case(dtype, count, op) for count in counts]
+        if is_float(dtype):
+            cases.append(Case(dtype, counts[-1], op, "fractions"))
+    return cases
+
+
+@dataclass(slots=True)
+class _Report:
+    """Collects the lines that the ranks write, and yields a row as soon as all ranks have told of a case."""
+
+    cases: Sequence[Case]
+    ranks: int
+    buffer: bytes = b""
+    told: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    done: int = 0
+    error: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "error" in message:
+                self.error = self.error or message["error"]
+            else:
+                self.told.setdefault(message["case"], []).append((message["wrong"], message["seconds"]))
+
+    def rows(self) -> Iterator[Row]:
+        while len(told := self.told.get(self.done, [])) == self.ranks:
+            yield Row(self.cases[self.done], sum(wrong for wrong, _ in told), max(seconds for _, seconds in told))
+            self.done += 1
+
+
+def run_plan(
+    plan: shm.Executable, cases: Sequence[Case], *, iterations: int = 3, tuning: shm.Tuning | None = None
+) -> Generator[Row, None, None]:
+    """Run every case on one process a rank, all on this machine, and yield its row.
+
+    Raises EngineError if a rank fails or ends; InputError for more ranks than one machine takes. Whatever happens, no
+    process is left once the iterator is closed.
+    """
+    if iterations < 1:
+        raise InputError(f"{iterations} iterations; at least 1")
+    ranks = len(plan.topology.ranks)
+    schedule = plan.schedule()  # before the fork, so that the ranks share it
+    reader, writer = os.pipe()
+    report = _Report(cases, ranks)
+    try:
+        with raising_signals(), Ranks(ranks) as job:
+            job.start(lambda rank, fd: _rank_main(plan, schedule, cases, iterations, tuning, rank, fd, writer))
+            os.close(writer)
+            writer = -1
+            failed = None
+            for event in job.watch(reader):
+                if isinstance(event, bytes):
+                    report.feed(event)
+                    yield from report.rows()
+                elif event.code != 0:
+                    failed = failed or str(event)
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if report.error or failed:
+        raise EngineError(report.error or failed)
+
+
+def _rank_main(
+    plan: shm.Executable,
+    schedule: Schedule,
+    cases: Sequence[Case],
+    iterations: int,
+    tuning: shm.Tuning | None,
+    rank: int,
+    fd: int,
+    pipe: int,
+) -> int:
+    """The life of one rank. Lines are shorter than PIPE_BUF, so those of several ranks do not mix."""
+
+    def tell(message: dict[str, Any]) -> None:
+        os.write(pipe, (json.dumps(message) + "\n").encode())
+
+    try:
+        shm.join(fd, rank)
+        with shm.connect(plan, tuning, schedule) as communicator:
+            role = Role(plan.collective, schedule.chunks, rank)
+            for number, case in enumerate(cases):
+                wrong, seconds = _measure(communicator, role, Data(plan.collective, case), iterations)
+                tell({"case": number, "wrong": wrong, "seconds": seconds})
+    except EngineError as error:
+        tell({"error": str(error)[:2000]})
+        return 1
+    return 0
+
+
+def _measure(communicator: Any, role: Role, data: Data, iterations: int) -> tuple[int, float]:
+    """(wrong elements of the first and the last call, median seconds of one call). Into a separate output, so that a
+    change of the input shows too."""
+    case = data.case
+    given = data.given(role)
+    original = None if given is None else given.copy()
+    first, last = role.span(role.gets, case.elements)
+    result = None if role.gets == "nothing" else np.empty(last - first, carrier(case.dtype))
+    wrong, times = 0, []
+    for i in range(iterations):
+        checked = i in (0, iterations - 1)
+        if checked and result is not None:
+            result.view(np.uint8)[:] = 0x5B  # what is not written shows
+        start = time.perf_counter()
+        communicator.call(given, result, op=case.op, dtype=case.dtype, count=case.elements)
+        times.append(time.perf_counter() - start)
+        if checked:
+            wrong = max(wrong, data.wrong(role, result))
+    if given is not None and original is not None:
+        wrong += int(np.count_nonzero(given != original))
+    return wrong, statistics.median(times)
