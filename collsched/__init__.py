@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collsched.errors import UnreachableError as UnreachableError
     from collsched.errors import VerificationError as VerificationError
     from collsched.plan import Plan as Plan
-    from collsched.runtime import Communicator as Communicator
+    from collsched.runtime.communicator import Communicator as Communicator
     from collsched.runtime import connect as connect
     from collsched.topology import bundled as bundled
     from collsched.topology import from_networkx as from_networkx
@@ -41,7 +41,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Collective": "collsched.collective",
     "CollschedError": "collsched.errors",
-    "Communicator": "collsched.runtime",
+    "Communicator": "collsched.runtime.communicator",
     "EngineError": "collsched.errors",
     "InputError": "collsched.errors",
     "Kind": "collsched.collective",

@@ -54,18 +54,18 @@ def compile(
     trees_per_root: int | None = None,
     seed: int = 0,
     pipeline: Pipeline = "auto",
-    progress: Callable[[str], None] | None = None,
+    stages: Stages | None = None,
 ) -> Plan:
     """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per unit of weight.
 
-    `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for; it is kept with
-    the plan as the default of predictions and exports. `seed`: equal arguments give equal plans. `progress` is called with
-    the name of each stage. Raises InputError for arguments that do not fit, UnreachableError (with a witness) for ranks
-    that the data cannot reach, VerificationError where the compiler itself is at fault.
+    `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for; it is kept
+    with the plan as the default of predictions and exports. `seed`: equal arguments give equal plans. `stages` is told of
+    each stage and keeps its time. Raises InputError for arguments that do not fit, UnreachableError (with a witness) for
+    ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
     """
     _check_options(size, trees_per_root, seed, pipeline)
     collective = make_collective(topology, kind, group=group, root=root, shards=shards)
-    stage = Stages(progress)
+    stage = stages or Stages()
 
     # A cut of zero has to be found before anything divides by it.
     with stage("reachability"):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,7 +44,7 @@ def collective_options(command: Command) -> Command:
                      help="allreduce, allgather, reduce-scatter, broadcast, reduce, gather or scatter."),
         click.option("--root", metavar="RANK", help="Name or number of the root; the group's first rank by default."),
         click.option("--group", metavar="RANKS",
-                     help="The ranks that take part, such as 0-7,12 or box0/gpu[0-3]; all by default. The others relay."),
+                     help="Ranks that take part, such as 0-7,12 or box0/gpu[0-3]; all by default. The others relay."),
         click.option("--shards", metavar="FILE", help="YAML file, rank name → relative size, for unequal shards."),
     )  # fmt: skip
     for option in reversed(options):
@@ -56,6 +57,13 @@ def size_callback(ctx: click.Context, parameter: click.Parameter, value: str) ->
     from collsched.units import parse_size
 
     return parse_size(value)
+
+
+def size_option(help: str) -> Callable[[Command], Command]:
+    """--size BYTES, 256MiB unless given."""
+    return click.option(
+        "--size", default="256MiB", show_default=True, callback=size_callback, metavar="BYTES", help=help
+    )
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
@@ -71,6 +79,13 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
+def load_topology(spec: str, settings: tuple[str, ...]) -> Topology:
+    """The topology that TOPO and `--set` mean."""
+    from collsched.topology import resolve
+
+    return resolve(spec, parse_settings(settings))
+
+
 def load_collective(
     topology: Topology, kind: str, root: str | None, group: str | None, shards: str | None
 ) -> Collective:
@@ -79,6 +94,16 @@ def load_collective(
 
     sizes = None if shards is None else read_shards(shards)
     return make_collective(topology, kind, group=group, root=root, shards=sizes)
+
+
+def algbw(weight: int, ratio: Fraction) -> float | None:
+    """Bytes / time in GB/s of a collective of total shard weight at `ratio`; None where nothing moves."""
+    return float(weight / ratio) if ratio else None
+
+
+def number(value: Fraction) -> int | float:
+    """A fraction as a JSON number: an integer where it is one."""
+    return int(value) if value.denominator == 1 else float(value)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How the verbs show a fabric, a bound and a forest to people: one labelled row each, nothing wider than the terminal."""
+"""How the verbs show a fabric, a bound and a forest to people: labelled rows, nothing wider than the terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from collsched.cli import _common as common
 from collsched.topology.model import Topology
 from collsched.topology.names import compress
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from collsched.plan import Plan
 
 LABEL = 11  # columns
 MOST_CLASSES = 6  # kinds of links shown
@@ -67,8 +70,19 @@ def role(name: str) -> str:
     return re.sub(r"[\d_.,\-\[\]]+", "", last) or "node"
 
 
-def show_cut(console: Console, topology: Topology, side: Iterable[int]) -> None:
-    row(console, "", members(topology, side))
+def show_forests(console: Console, plan: Plan) -> None:
+    """Rate and share of the bound, number of trees, heights; one row for all phases if they are alike."""
+    report = plan.report
+    attained = common.algbw(plan.weight, report.ratio)
+    if attained is None:
+        row(console, "forest", "nothing has to move")
+        return
+    of_bound = share(report.bound, report.ratio)
+    what = "the bound" if len(plan.forests) == 1 else "the two phases' bounds"
+    row(console, "forest", f"{rate(attained)}, {of_bound} of {what}")
+    for forest, phase in zip(plan.forests, report.forests, strict=True):
+        trees = f"{plural(phase.trees, f'{forest.direction}-tree')}, {forest.k} per unit of shard"
+        row(console, "", f"{trees}, {plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.4g})")
 
 
 def members(topology: Topology, nodes: Iterable[int]) -> str:

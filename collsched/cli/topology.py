@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collsched.cli._common import console, json_option, parse_settings, print_json, set_option, topology_argument
+from collsched.cli._common import console, json_option, load_topology, print_json, set_option, topology_argument
 
 if TYPE_CHECKING:
     from collsched.topology import Bundled, Topology
@@ -49,9 +49,9 @@ def list_command(as_json: bool) -> None:
 @json_option
 def show_command(topology: str, settings: tuple[str, ...], as_json: bool) -> None:
     """A topology in the explicit form, as YAML that can be edited and compiled."""
-    from collsched.topology import dump_yaml, resolve
+    from collsched.topology import dump_yaml
 
-    found = resolve(topology, parse_settings(settings))
+    found = load_topology(topology, settings)
     if as_json:
         print_json(_topology(found))
     else:

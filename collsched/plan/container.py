@@ -58,12 +58,26 @@ def write(path: Path, header: Mapping[str, Any], arrays: Arrays, *, force: bool)
         digest.update(part)
     size = _PREFIX.size + sum(map(len, body))
     prefix = _PREFIX.pack(MAGIC, VERSION, len(body[0]), len(text), size, digest.digest())
+    check_target(path, force=force)
     try:
-        if not force and path.exists() and not is_plan(path):
-            raise PlanError(f"{path}: exists and is not a plan; choose another name, or pass --force to replace it")
         _replace(path, [prefix, *body])
     except OSError as error:
         raise PlanError(f"{path}: cannot be written: {error.strerror}; choose another place with -o") from None
+
+
+def check_target(path: Path, *, force: bool = False) -> None:
+    """Raises PlanError if a plan cannot be written to `path`: it exists and is no plan (unless `force`), is a
+    directory, or is in none."""
+    if path.is_dir():
+        raise PlanError(f"{path}: is a directory; name a file in it with -o")
+    if not path.parent.is_dir():
+        raise PlanError(f"{path}: there is no directory {path.parent}; make it first, or choose another place with -o")
+    try:
+        blocked = not force and path.exists() and not is_plan(path)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}; choose another place with -o") from None
+    if blocked:
+        raise PlanError(f"{path}: exists and is not a plan; choose another name, or pass --force to replace it")
 
 
 def is_plan(path: Path) -> bool:

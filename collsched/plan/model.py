@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from collsched.collective import Collective
+from collsched.cost import Prediction, predict
 from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum
 from collsched.ir.schedule import Schedule
@@ -59,6 +60,10 @@ class Plan:
         Raises VerificationError, which names the first rule that is broken and a witness.
         """
         return audit(self.topology, self.collective, self.forests, self.bound, self.schedule, expected=topology)
+
+    def predict(self, nbytes: int) -> Prediction:
+        """The predicted time of a buffer of `nbytes` bytes (see `collsched.cost`). Verifies the plan on first use."""
+        return predict(self.topology, self.forests, self.report.forests, self.weight, nbytes)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the plan to one file, whole or not at all. An existing file that is no plan stays, unless `force`."""

@@ -1,0 +1,137 @@
+"""`collsched compile`: from a topology to a verified plan file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from collsched.cli import _common as common
+
+if TYPE_CHECKING:
+    from collsched.cli._limits import Limit
+    from collsched.compiler import Pipeline
+    from collsched.plan import Plan
+
+
+@click.command("compile", short_help="Compile a topology into a verified plan.")
+@common.topology_argument
+@common.set_option
+@common.collective_options
+@click.option("-o", "output", metavar="PLAN", help="The plan file; by default TOPOLOGY-COLLECTIVE.cs, here.")
+@common.size_option("The buffer's size, for predictions and exports.")
+@click.option(
+    "--trees-per-root",
+    type=int,
+    metavar="K",
+    help="Exactly K trees per rank (per unit of shard size), at the best rate that K trees can have.",
+)
+@click.option(
+    "--pipeline",
+    type=click.Choice(["auto", "fast", "guaranteed"]),
+    default="auto",
+    show_default=True,
+    help="How trees are found; auto takes the guaranteed way where the fast one fails.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal plans.")
+@common.force_option
+@common.json_option
+def compile_command(
+    topology: str,
+    settings: tuple[str, ...],
+    kind: str,
+    root: str | None,
+    group: str | None,
+    shards: str | None,
+    output: str | None,
+    size: int,
+    trees_per_root: int | None,
+    pipeline: str,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compile TOPO, a topology file or the name of a bundled one, into a plan.
+
+    The plan's forest meets the bound that the fabric's cuts set, and a verifier that shares no code with the
+    compiler has checked it before it is written.
+
+    \b
+    collsched compile dgx-a100 --set boxes=2 -c allgather
+    collsched compile ./cluster.yaml -c broadcast --root box0/gpu3 --json
+    """  # fmt: skip
+    from collsched.cli._limits import limit
+    from collsched.collective import parse_kind, read_shards
+    from collsched.compiler import Stages, compile
+    from collsched.plan import check_target
+
+    with common.progress() as progress:
+        stage = Stages(progress)
+        with stage("reading"):
+            fabric = common.load_topology(topology, settings)
+            path = common.default_output(fabric, parse_kind(kind), ".cs") if output is None else Path(output)
+            check_target(path, force=force)  # before the work, not after it
+            sizes = None if shards is None else read_shards(shards)
+        plan = compile(
+            fabric,
+            kind,
+            group=group,
+            root=root,
+            shards=sizes,
+            size=size,
+            trees_per_root=trees_per_root,
+            seed=seed,
+            pipeline=cast("Pipeline", pipeline),
+            stages=stage,
+        )
+        with stage("writing"):
+            plan.save(path, force=force)
+        with stage("limit"):
+            proven = limit(plan.topology, plan.collective, plan.bound)
+    if as_json:
+        common.print_json(_summary(plan, proven, path, size, stage.seconds))
+    else:
+        _show(plan, proven, path, size, stage.seconds)
+
+
+def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `--json` prints. Rates in GB/s, null where nothing moves."""
+    report = plan.report
+    prediction = plan.predict(size)
+    return {
+        "plan": str(path),
+        "digest": plan.digest,
+        "ranks": len(plan.collective.group),
+        "collective": plan.collective.kind.value,
+        "trees": sum(forest.trees for forest in report.forests),
+        "trees_per_root": plan.forests[-1].k,
+        "bound": {"ratio": str(proven.ratio), "algbw_GBps": common.algbw(plan.weight, proven.ratio)},
+        "forest": {
+            "ratio": str(report.ratio),
+            "algbw_GBps": common.algbw(plan.weight, report.ratio),
+            "depth_mean": max(forest.depth_mean for forest in report.forests),
+            "depth_max": max(forest.depth_max for forest in report.forests),
+        },
+        "predicted": {"bytes": size, "seconds": prediction.seconds, "algbw_GBps": prediction.algbw_GBps},
+        "verified": True,
+        "seconds": seconds,
+        "peak_rss_bytes": common.peak_rss_bytes(),
+    }
+
+
+def _show(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> None:
+    from collsched.cli import _views as views
+    from collsched.cli._limits import show_limit
+    from collsched.units import format_bytes, format_seconds
+
+    console = common.console()
+    views.show_fabric(console, plan.topology)
+    show_limit(console, plan.topology, plan.collective, proven)
+    views.show_forests(console, plan)
+    prediction = plan.predict(size)
+    rate = views.rate(prediction.algbw_GBps)
+    views.row(console, "predicted", f"{format_seconds(prediction.seconds)} for {format_bytes(size)}, {rate}")
+    views.show_stages(console, seconds)
+    text = f"{path} ({format_bytes(path.stat().st_size)}), verified, digest {plan.digest[:12]}"
+    views.row(console, "plan", text, style="bold green")

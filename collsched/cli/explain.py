@@ -1,0 +1,121 @@
+"""`collsched explain`: what bounds a collective on a fabric, where, and what would raise it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collsched.cli import _common as common
+from collsched.errors import InputError
+
+if TYPE_CHECKING:
+    from collsched.cli._limits import Limit
+    from collsched.collective import Collective
+    from collsched.forest.optimum import Cut
+    from collsched.plan import Plan
+    from collsched.topology.model import Topology
+
+
+@click.command("explain", short_help="What bounds a collective, and what would raise it.")
+@click.argument("subject", metavar="TOPO|PLAN")
+@common.set_option
+@common.collective_options
+@common.json_option
+def explain_command(
+    subject: str,
+    settings: tuple[str, ...],
+    kind: str,
+    root: str | None,
+    group: str | None,
+    shards: str | None,
+    as_json: bool,
+) -> None:
+    """Explain what bounds a collective on TOPO, or the bound and the forest of PLAN.
+
+    The ratio is exact: no schedule moves M bytes in less than M / (total shard size) × ratio. The cut proves it.
+
+    \b
+    collsched explain dgx-a100 --set boxes=2 -c allgather
+    collsched explain plan.cs
+    """
+    from collsched.cli._limits import limit
+    from collsched.forest.optimum import check_reachable, optimum
+    from collsched.forest.problem import directions, problem
+    from collsched.plan import Plan, is_plan
+
+    plan: Plan | None = None
+    with common.progress() as progress:
+        if is_plan(Path(subject)):
+            _refuse_options(settings=settings, root=root, group=group, shards=shards)
+            progress("verifying the plan")
+            plan = Plan.load(subject)
+            topology, collective, phases = plan.topology, plan.collective, plan.bound
+            _ = plan.report
+        else:
+            progress("reading the topology")
+            topology = common.load_topology(subject, settings)
+            collective = common.load_collective(topology, kind, root, group, shards)
+            progress("finding the bottleneck cut")
+            check_reachable(topology, collective)
+            phases = tuple(
+                optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)
+            )
+        proven = limit(topology, collective, phases)
+    if as_json:
+        common.print_json(_summary(topology, collective, proven, plan))
+    else:
+        _show(topology, collective, proven, plan)
+
+
+def _refuse_options(**options: object) -> None:
+    """A plan has settled these."""
+    for name, value in options.items():
+        if value:
+            option = {"settings": "set"}.get(name, name)
+            raise InputError(
+                f"--{option} does not apply to a plan, which has its own; leave it out, or name a topology"
+            )
+
+
+def _summary(topology: Topology, collective: Collective, proven: Limit, plan: Plan | None) -> dict[str, Any]:
+    """What `--json` prints. Rates in GB/s, null where nothing moves."""
+    weight = sum(collective.shards)
+    result: dict[str, Any] = {
+        "topology": topology.name,
+        "ranks": len(collective.group),
+        "collective": collective.kind.value,
+        "root": None if collective.root is None else topology.nodes[topology.ranks[collective.root]].name,
+        "bound": {
+            "ratio": str(proven.ratio),
+            "algbw_GBps": common.algbw(weight, proven.ratio),
+            "reached_by_trees": proven.reached,
+        },
+        "cut": None if proven.cut is None else _cut(topology, collective, proven.cut),
+    }
+    if proven.cut is None and len(proven.phases) > 1:
+        result["two_phase_algbw_GBps"] = common.algbw(weight, proven.phases_ratio)
+        result["best_tree_algbw_GBps"] = None
+    return result
+
+
+def _cut(topology: Topology, collective: Collective, cut: Cut) -> dict[str, Any]:
+    inside = set(cut.side)
+    return {
+        "side": [topology.nodes[node].name for node in cut.side],
+        "ranks_inside": sum(topology.ranks[rank] in inside for rank in collective.group),
+        "weight_inside": cut.weight_inside,
+        "exit_bandwidth": common.number(cut.exit_bandwidth),
+    }
+
+
+def _show(topology: Topology, collective: Collective, proven: Limit, plan: Plan | None) -> None:
+    from collsched.cli import _views as views
+    from collsched.cli._limits import show_limit
+
+    console = common.console()
+    views.show_fabric(console, topology)
+    show_limit(console, topology, collective, proven)
+    if plan is not None:
+        views.show_forests(console, plan)
