@@ -128,7 +128,7 @@ def _limit(problem: Problem, links: Links) -> tuple[Fraction, Mask]:
 
 
 def _scaled(problem: Problem, links: Links, factor: Fraction) -> Problem | None:
-    """The problem with the links faster by a factor, all in its denominator's parts; None if the integers get too large."""
+    """The problem with the links faster by a factor, its scale times the denominator; None if integers overflow."""
     total, part = int(problem.capacity.sum()), int(problem.capacity[links].sum())
     if factor.denominator * total + factor.numerator * part >= _MOST:
         return None
