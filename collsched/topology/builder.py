@@ -9,7 +9,7 @@ from collsched.errors import InputError
 from collsched.topology.model import Link, Node, Topology
 from collsched.units import suggest
 
-MAX_NODES = 200_000
+MAX_NODES = 250_000
 MAX_LINKS = 2_000_000
 MAX_NAME = 255
 

@@ -39,6 +39,8 @@ def _bounded(function: Callable[[Number, Number], Number]) -> Callable[[Number, 
             raise InputError(
                 f"power {exact(b)} is too large; allowed is a whole number from 0 to {MAX_POWER}; lower it"
             )
+        if max(abs(Fraction(a).numerator), Fraction(a).denominator) > MAX_MAGNITUDE:
+            raise InputError(f"a power of a number beyond {MAX_MAGNITUDE:.0e}; allowed are smaller ones; lower it")
         return function(a, b)
 
     return apply
@@ -183,7 +185,13 @@ def _lookup(name: str) -> Evaluate:
 
 
 def _binary(function: Callable[[Number, Number], Number], left: Evaluate, right: Evaluate) -> Evaluate:
-    return lambda env: function(left(env), right(env))  # type: ignore[arg-type]
+    def apply(environment: Environment) -> Number:
+        a, b = left(environment), right(environment)
+        if isinstance(a, tuple) or isinstance(b, tuple):
+            raise TypeError("a grid has no arithmetic")
+        return function(a, b)
+
+    return apply
 
 
 def _comparison(function: Callable[[Quantity, Quantity], bool], left: Evaluate, right: Evaluate) -> Evaluate:

@@ -52,7 +52,7 @@ FAMILIES: Mapping[str, Callable[..., Family]] = MappingProxyType(
 )
 
 
-_GENERIC = frozenset({"kind", "attach", "ranks"})
+_GENERIC = frozenset({"kind", "when", "attach", "ranks"})
 
 # How an argument is read, by the annotation of its field.
 _READERS: Mapping[str, Callable[[str, Environment], Quantity]] = MappingProxyType(

@@ -18,12 +18,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from collsched.errors import InputError
 from collsched.topology.expression import Environment, Expression
 from collsched.topology.expression import parse as parse_expression
 
-MAX_NAMES = 2_000_000
+MAX_NAMES = 250_000
 
 _TOKEN = re.compile(r"\[\[|\]\]|\[([^\[\]]*)\]|[^\[\]]+|.", re.DOTALL)
 _INDEX = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
@@ -68,11 +69,14 @@ class Pattern:
         for part in self.parts:
             if isinstance(part, str):
                 found = [(name + part, env) for name, env in found]
-            elif part.index is None:
-                found = [(f"{name}{value}", env) for name, env in found for value in part.values(env)]
-            else:
-                index = part.index
-                found = [(f"{name}{value}", {**env, index: value}) for name, env in found for value in part.values(env)]
+                continue
+            index = part.index
+            longer = (
+                (f"{name}{value}", env if index is None else {**env, index: value})
+                for name, env in found
+                for value in part.values(env)
+            )
+            found = list(islice(longer, MAX_NAMES + 1))
             if len(found) > MAX_NAMES:
                 raise InputError(
                     f"{self.text!r} stands for over {MAX_NAMES} names; allowed are fewer; check the parameters"

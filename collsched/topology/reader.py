@@ -225,6 +225,8 @@ class _File:
         kind = entry.choice("kind", tuple(FAMILIES))
         entry.what = f"family {kind!r}"
         family, ends = read_family(entry, FAMILIES[kind], environment)
+        if "when" in entry.items and not self._when(entry, environment):
+            return
         try:
             family.build(self.builder, ends.resolve(self.builder, environment, family.size, entry.line), entry.line)
         except InputError as error:

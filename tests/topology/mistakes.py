@@ -102,7 +102,7 @@ MISTAKES: dict[str, str | bytes] = {
     "range backwards": link('{a: "gpu[7..0]", b: sw, bandwidth: 300}'),
     "range without end": link('{a: "gpu[0..]", b: sw, bandwidth: 300}'),
     "range too wide": node('{name: "x[0..10 ** 12]", kind: rank}'),
-    "too many nodes": node('{name: "x[0..999]-[0..999]", kind: rank}'),
+    "too many names": node('{name: "x[0..999]-[0..999]", kind: rank}'),
     "index past the end": link('{a: "gpu[0..2]", b: sw, bandwidth: 300}'),
     "index of a half": link('{a: "gpu[1 / 2]", b: sw, bandwidth: 300}'),
     "all pairs with themselves": link('{a: "gpu[0..1]", b: "gpu[0..1]", bandwidth: 300}'),
