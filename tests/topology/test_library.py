@@ -72,7 +72,7 @@ def test_resolve_takes_a_file_or_a_name(tmp_path, monkeypatch):
 
 
 def certify(topology: Topology, ratio: Fraction, inside: list[str]) -> None:
-    """Proves max |S ∩ ranks| / B⁺(S) = ratio: `inside` attains it, and every rank gets a flow of 1 / ratio from each."""
+    """Proves max |S ∩ ranks| / B⁺(S) = ratio: `inside` attains it, and each rank gets 1 / ratio from all."""
     ids = {node.name: i for i, node in enumerate(topology.nodes)}
     side = {ids[name] for name in inside}
     leaving = sum(link.bandwidth for link in topology.links if link.src in side and link.dst not in side)
