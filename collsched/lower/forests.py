@@ -169,10 +169,12 @@ def _joins(directions: Sequence[str], phases: Sequence[_Phase], chunks: int) -> 
         if direction == "in":
             goal = np.where(inner, phase.above, size + phase.chunk)  # what waits for an edge: a transfer or the root
             arrivals = np.bincount(goal, minlength=size + chunks)
+            if phase is phases[-1]:
+                arrivals[size:] = 0  # nothing follows at the root
             number = np.where(arrivals > 0, known - 1 + np.cumsum(arrivals > 0), 0)
             join.append(number[:size])
             at_root = number[size:]
-            members.append(first + np.argsort(goal, kind="stable"))
+            members.append(first + np.argsort(goal, kind="stable")[: arrivals.sum()])
             counts.append(arrivals[arrivals > 0])
         else:
             passed_on = np.zeros(size, bool)

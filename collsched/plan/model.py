@@ -85,6 +85,12 @@ class Plan:
         return plan
 
     @property
+    def segments(self) -> int:
+        """Pipeline pieces of a chunk that the plan was made for (option `segments`; 1 without it)."""
+        pieces = self.options.get("segments", 1)
+        return pieces if isinstance(pieces, int) else 1
+
+    @property
     def weight(self) -> int:
         """W: the sum of shard sizes."""
         return sum(self.collective.shards)
