@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from collsched import _core
 from collsched.errors import InputError
 from collsched.forest.model import Forest, Routes
-from collsched.forest.optimum import arrays
-from collsched.forest.problem import Problem
+from collsched.forest.problem import Problem, arrays
 
 
 def guaranteed(problem: Problem, slots: NDArray[np.int64], k: int) -> Forest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import gcd
 
@@ -11,19 +11,12 @@ from numpy.typing import NDArray
 
 from collsched import _core
 from collsched.collective import Collective
-from collsched.errors import UnreachableError
-from collsched.forest.problem import Problem, directions, problem
+from collsched.errors import InputError, UnreachableError
+from collsched.forest.balance import balance, excess_egress
+from collsched.forest.balance import ratio as trimmed_ratio
+from collsched.forest.problem import Problem, directions, floor_slots, problem
+from collsched.forest.problem import arrays as arrays
 from collsched.topology.model import Topology
-
-Arrays = tuple[
-    int,
-    NDArray[np.int32],
-    NDArray[np.int32],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.uint8],
-    NDArray[np.uint8],
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +35,10 @@ class Cut:
 class Optimum:
     """`ratio` bounds the time per unit of weight from below: T ≥ (M / W)·ratio, in 1/(GB/s), proven by `cut`.
 
-    `k` trees per unit of weight on ⌊U·bandwidth⌋ slots per link reach ratio = U / k if `certified`. Where it is
-    not, some switch could only keep pace by sending more than it receives. Ratio 0: nothing has to move.
+    `k` trees per unit of weight on ⌊U·bandwidth⌋ slots per link take U / k, the best that is known to be reachable:
+    `ratio` itself if `certified`. Where it is not, a relay (a switch, or a rank outside the group) could keep pace
+    only by sending more than it receives; `limit` is what no schedule beats whose switches only forward, proven by a
+    linear program, and `trimmed` the problem with bandwidths that can be used in full. Ratio 0: nothing has to move.
     """
 
     ratio: Fraction
@@ -51,19 +46,18 @@ class Optimum:
     k: int
     U: Fraction
     certified: bool
+    limit: Fraction | None = None
+    trimmed: Problem | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def proven(self) -> Fraction:
+        """The best proven bound on the time per unit of weight, in 1/(GB/s)."""
+        return self.ratio if self.limit is None else self.limit
 
-def arrays(problem: Problem, capacity: NDArray[np.int64] | None = None) -> Arrays:
-    """The problem as the native core takes it, with other capacities (slots) if given."""
-    return (
-        problem.nodes,
-        problem.src,
-        problem.dst,
-        problem.capacity if capacity is None else capacity,
-        problem.weight,
-        problem.terminal,
-        problem.rank,
-    )
+    @property
+    def reached(self) -> Fraction:
+        """The time per unit of weight that trees reach, in 1/(GB/s)."""
+        return self.U / self.k
 
 
 def optimum(problem: Problem, *, group: NDArray[np.int32] | None = None) -> Optimum:
@@ -78,30 +72,36 @@ def optimum(problem: Problem, *, group: NDArray[np.int32] | None = None) -> Opti
     if exit_capacity == 0:
         raise UnreachableError(_unreachable(problem, side))
     cut = Cut(tuple(np.flatnonzero(side).tolist()), weight, Fraction(exit_capacity, problem.scale))
-    ratio = Fraction(weight, exit_capacity)  # per unit of integer capacity
-    common = int(np.gcd.reduce(problem.capacity))
-    divisor = gcd(ratio.denominator, common)
-    return Optimum(
-        ratio * problem.scale,
-        cut,
-        ratio.denominator // divisor,
-        Fraction(ratio.numerator * problem.scale, divisor),
-        packable(problem),
-    )
+    ratio = cut.weight_inside / cut.exit_bandwidth
+    k, slots_per_bandwidth = trees(problem, ratio)
+    exact = Optimum(ratio, cut, k, slots_per_bandwidth, True)
+    if _packable(problem, exact):
+        return exact
+    balanced = balance(problem, side != 0)
+    if balanced is None:
+        return replace(exact, certified=False)
+    reached = trimmed_ratio(balanced.trimmed)
+    k, slots_per_bandwidth = trees(balanced.trimmed, reached)
+    return Optimum(ratio, cut, k, slots_per_bandwidth, reached == ratio, max(ratio, balanced.limit), balanced.trimmed)
 
 
-def excess_egress(problem: Problem, capacity: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[nodes] How much more each relay may send than it receives; 0 for terminals."""
-    out = np.zeros(problem.nodes, np.int64)
-    np.add.at(out, problem.src, capacity)
-    np.subtract.at(out, problem.dst, capacity)
-    out[problem.terminal != 0] = 0
-    return np.maximum(out, 0)
+def trees(problem: Problem, ratio: Fraction) -> tuple[int, Fraction]:
+    """The least k, and U = k·ratio, for which U·bandwidth is an integer on every link (lemma 3)."""
+    per_capacity = ratio / problem.scale
+    k = per_capacity.denominator // gcd(per_capacity.denominator, int(np.gcd.reduce(problem.capacity)))
+    return k, ratio * k
 
 
-def packable(problem: Problem) -> bool:
-    """Whether the cut bound is reached for sure: no relay sends more than it receives, or there is one terminal."""
-    return int(problem.terminal.sum()) == 1 or not excess_egress(problem, problem.capacity).any()
+def _packable(problem: Problem, optimum: Optimum) -> bool:
+    """Whether the cut bound is reached: there is one terminal, or no relay sends more than it receives, at least once
+    slots that the cuts can spare are trimmed away."""
+    if int(problem.terminal.sum()) == 1 or not excess_egress(problem).any():
+        return True
+    try:
+        full = floor_slots(problem, optimum.U)
+    except InputError:
+        return False
+    return _core.trimmed_slots(*arrays(problem, full), optimum.k) is not None
 
 
 def check_reachable(topology: Topology, collective: Collective) -> None:

@@ -10,7 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched.collective import Collective, Kind
+from collsched.errors import InputError
 from collsched.topology.model import Topology
+
+
+MOST_SLOTS = 1 << 61  # capacities or slots of all links together, so that no sum overflows
+
+Arrays = tuple[
+    int,
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.uint8],
+    NDArray[np.uint8],
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,31 @@ class Problem:
     copies: NDArray[np.uint8]
     scale: int
     reversed: bool
+
+
+def arrays(problem: Problem, capacity: NDArray[np.int64] | None = None) -> Arrays:
+    """The problem as the native core takes it, with other capacities (slots) if given."""
+    return (
+        problem.nodes,
+        problem.src,
+        problem.dst,
+        problem.capacity if capacity is None else capacity,
+        problem.weight,
+        problem.terminal,
+        problem.rank,
+    )
+
+
+def floor_slots(problem: Problem, U: Fraction) -> NDArray[np.int64]:
+    """[arcs] ⌊U·bandwidth⌋, exactly. Raises InputError if the slots do not fit into 64 bits."""
+    distinct, index = np.unique(problem.capacity, return_inverse=True)
+    counts = [int(c) * U.numerator // (U.denominator * problem.scale) for c in distinct]
+    if max(counts, default=0) * max(len(problem.capacity), 1) >= MOST_SLOTS:
+        raise InputError(
+            "the link bandwidths have no common measure small enough for exact trees; "
+            "round them to fewer digits, or ask for few trees with --trees-per-root"
+        )
+    return np.array(counts, np.int64)[index].astype(np.int64)
 
 
 def directions(kind: Kind) -> tuple[bool, ...]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched import _core
-from collsched.forest.optimum import Optimum, arrays
-from collsched.forest.problem import Problem
+from collsched.forest.optimum import Optimum
+from collsched.forest.problem import Problem, arrays
 
 _SINGLE_LINKS = 12  # bottleneck links tried on their own
 _KINDS = 6  # kinds of link tried

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from collsched import _core
 from collsched.errors import InputError
-from collsched.forest.optimum import Optimum, arrays
-from collsched.forest.problem import Problem
+from collsched.forest.optimum import Optimum
+from collsched.forest.problem import Problem, arrays
+from collsched.forest.problem import floor_slots as floor_slots
 
-_MOST = 1 << 61  # slots of all links together, so that no sum overflows
 _TRIES = 64  # multiples of the smallest conceivable k
+_DOUBLINGS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def slots(problem: Problem, ratio: Fraction, k: int) -> NDArray[np.int64] | None
 
 
 def exact_slots(problem: Problem, optimum: Optimum) -> Slots | None:
-    """The smallest k whose slots reach the optimum's ratio exactly; None where trimming finds none.
+    """The smallest k whose slots reach the best ratio that can be reached, `optimum.reached`; None where none is found.
 
     On a tight cut no slot may be lost to rounding, so k is a multiple of the denominator there (lemma 4). Of
     many such multiples only the first few are tried before optimum.k, which needs no rounding.
@@ -42,9 +43,9 @@ def exact_slots(problem: Problem, optimum: Optimum) -> Slots | None:
     step = _step(problem, optimum)
     candidates = list(range(step, min(optimum.k, _TRIES * step), step))
     for k in [*candidates, optimum.k]:
-        capacity = slots(problem, optimum.ratio, k)
+        capacity = _fit(problem, optimum, optimum.reached * k, k)
         if capacity is not None:
-            return Slots(k, optimum.ratio * k, capacity)
+            return Slots(k, optimum.reached * k, capacity)
     return None
 
 
@@ -56,23 +57,15 @@ def best_for_k(problem: Problem, optimum: Optimum, k: int) -> Slots:
     """
     if k < 1:
         raise InputError(f"trees per root is {k}; it must be a positive integer")
-    low, high = optimum.ratio * k, optimum.U * -(-k // optimum.k)
-    best = slots(problem, low / k, k)
+    low = optimum.reached * k
+    best = _fit(problem, optimum, low, k)
     if best is not None:
         return Slots(k, low, best)
-    best = slots(problem, high / k, k)
-    while best is None:
-        if high > 64 * low:
-            raise InputError(
-                "a switch's links out of it carry more than those into it, and no trimming of them lets "
-                f"{k} trees per root fit; raise the bandwidth into it, or leave out --trees-per-root"
-            )
-        high *= 2
-        best = slots(problem, high / k, k)
+    high, best = _some_fit(problem, optimum, k)
     high = _largest_step(problem, high)
     while (below := _largest_step(problem, high, strict=True)) > low:
         middle = min(below, max(_largest_step(problem, (low + high) / 2), _smallest_step_above(problem, low)))
-        found = slots(problem, middle / k, k)
+        found = _fit(problem, optimum, middle, k)
         if found is None:
             low = middle
         else:
@@ -80,27 +73,37 @@ def best_for_k(problem: Problem, optimum: Optimum, k: int) -> Slots:
     return Slots(k, high, best)
 
 
+def _fit(problem: Problem, optimum: Optimum, U: Fraction, k: int) -> NDArray[np.int64] | None:
+    """Slots for k trees at U: of all bandwidths, trimmed then; or of bandwidths trimmed beforehand."""
+    found = slots(problem, U / k, k)
+    if found is None and optimum.trimmed is not None:
+        found = slots(optimum.trimmed, U / k, k)
+    return found
+
+
+def _some_fit(problem: Problem, optimum: Optimum, k: int) -> tuple[Fraction, NDArray[np.int64]]:
+    """Any U at which k trees fit: that of as many times optimum.k trees, or a power of two more."""
+    U = optimum.U * -(-k // optimum.k)
+    for _ in range(_DOUBLINGS):
+        found = _fit(problem, optimum, U, k)
+        if found is not None:
+            return U, found
+        U *= 2
+    raise InputError(
+        "a switch's links out of it carry more than those into it, and no trimming of them lets "
+        f"{k} trees per root fit; raise the bandwidth into it, or leave out --trees-per-root"
+    )
+
+
 def _step(problem: Problem, optimum: Optimum) -> int:
     """The least k for which k·ratio·bandwidth is an integer on every link that leaves the optimum's cut."""
-    if optimum.cut is None:
+    if optimum.cut is None or not optimum.certified:
         return 1
     inside = np.zeros(problem.nodes, bool)
     inside[list(optimum.cut.side)] = True
     crossing = problem.capacity[inside[problem.src] & ~inside[problem.dst]]
     per_capacity = optimum.ratio / problem.scale
     return per_capacity.denominator // gcd(per_capacity.denominator, int(np.gcd.reduce(crossing)))
-
-
-def floor_slots(problem: Problem, U: Fraction) -> NDArray[np.int64]:
-    """[arcs] ⌊U·bandwidth⌋, exactly. Raises InputError if the slots do not fit into 64 bits."""
-    distinct, index = np.unique(problem.capacity, return_inverse=True)
-    counts = [int(c) * U.numerator // (U.denominator * problem.scale) for c in distinct]
-    if max(counts, default=0) * max(len(problem.capacity), 1) >= _MOST:
-        raise InputError(
-            "the link bandwidths have no common measure small enough for exact trees; "
-            "round them to fewer digits, or ask for few trees with --trees-per-root"
-        )
-    return np.array(counts, np.int64)[index].astype(np.int64)
 
 
 def _largest_step(problem: Problem, U: Fraction, *, strict: bool = False) -> Fraction:
