@@ -122,7 +122,7 @@ def _unreachable(problem: Problem, side: NDArray[np.uint8], topology: Topology |
         names, where = (f"node {source}", f"node {target}"), ""
     else:
         names = (topology.nodes[source].name, topology.nodes[target].name)
-        where = f"{topology.source or topology.name}: "
+        where = f"{topology.where(target)}: "
     inside = [i for i in range(problem.nodes) if bool(side[i]) != problem.reversed]
     named = [topology.nodes[i].name if topology else str(i) for i in inside]
     listed = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
