@@ -1,4 +1,4 @@
-"""What bounds a collective, for the verbs that say so."""
+"""What bounds a collective and what would raise the bound, for the verbs that say so."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from collsched.cli import _common as common
 from collsched.cli import _views as views
 from collsched.collective import Collective, Kind
+from collsched.forest.bounds import Bound, allreduce_bound
 from collsched.forest.optimum import Cut, Optimum
 from collsched.forest.problem import directions
 from collsched.topology.model import Topology
@@ -17,14 +18,16 @@ from collsched.topology.model import Topology
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from collsched.forest.sensitivity import Raise
+
+MOST_RAISES = 3  # shown for a phase
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A proven limit: T ≥ (M / W)·ratio. `cut` proves it, unless that takes more than one; `phases` are the optima of
-    the phases in turn."""
+    """A proven limit, T ≥ (M / W)·`bound.ratio`, and the optima of the phases in turn."""
 
-    ratio: Fraction
-    cut: Cut | None
+    bound: Bound
     phases: tuple[Optimum, ...]
 
     @property
@@ -41,9 +44,9 @@ class Limit:
 def limit(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> Limit:
     """The limit of a collective whose phases have these optima."""
     if collective.kind is Kind.ALLREDUCE:
-        return Limit(sum((p.ratio for p in phases), Fraction(0)), None, tuple(phases))
+        return Limit(allreduce_bound(topology, collective), tuple(phases))
     (phase,) = phases
-    return Limit(phase.ratio, phase.cut, (phase,))
+    return Limit(Bound(phase.ratio, phase.cut, None), (phase,))
 
 
 def describe(topology: Topology, collective: Collective) -> str:
@@ -61,20 +64,20 @@ def describe(topology: Topology, collective: Collective) -> str:
 
 
 def show_limit(console: Console, topology: Topology, collective: Collective, proven: Limit) -> None:
-    """The collective, its bound, and the cut of each phase."""
+    """The collective, its bound and what proves it; of an allreduce also its two phases."""
     views.row(console, "collective", describe(topology, collective))
     weight = sum(collective.shards)
-    if proven.ratio == 0:
+    ratio = proven.bound.ratio
+    if ratio == 0:
         views.row(console, "bound", "none: nothing has to move")
         return
-    best = views.rate(common.algbw(weight, proven.ratio))
-    views.row(console, "bound", f"{best}, ratio {proven.ratio}", style="bold")
-    for phase, reverse in zip(proven.phases, directions(collective.kind), strict=True):
-        if phase.cut is not None:
-            views.row(console, "", describe_cut(topology, collective, phase.cut, reverse=reverse))
+    views.row(console, "bound", f"{views.rate(common.algbw(weight, ratio))}, ratio {ratio}", style="bold")
     if collective.kind is Kind.ALLREDUCE:
-        rate = views.rate(common.algbw(weight, proven.phases_ratio))
-        views.row(console, "", f"reduce-scatter, then allgather: {rate}, ratio {proven.phases_ratio}")
+        views.row(console, "", _describe_bound(topology, proven.bound))
+        both = views.rate(common.algbw(weight, proven.phases_ratio))
+        views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
+    for text in _describe_cuts(topology, collective, proven.phases):
+        views.row(console, "", text)
     if not proven.reached:
         views.row(
             console,
@@ -84,15 +87,79 @@ def show_limit(console: Console, topology: Topology, collective: Collective, pro
         )
 
 
-def describe_cut(topology: Topology, collective: Collective, cut: Cut, *, reverse: bool) -> str:
-    """A cut in words, from whichever of its sides has fewer nodes: `8 of 16 shards must go into box0/* over …`."""
+def _describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:
+    """Each phase's cut in words, `8 of 16 shards must go out of box0/gpu0 over 200 GB/s`; once if they share it."""
+    cuts = [phase.cut for phase in phases]
+    reverses = list(directions(collective.kind))
+    twice = len(cuts) == 2 and cuts[0] == cuts[1]
+    texts = []
+    for cut, reverse in zip(cuts, reverses, strict=True):
+        if cut is not None:
+            way = _crossing(topology, cut, out=not reverse)
+            texts.append(f"{_portion(collective, cut)} must go {way}")
+    return [f"{texts[0]}, then back"] if twice and texts else texts
+
+
+def _portion(collective: Collective, cut: Cut) -> str:
+    """How much of the data a cut holds."""
     weight = sum(collective.shards)
-    data = f"{cut.weight_inside:,} of {views.plural(weight, 'shard')}"
-    if set(collective.shards) != {1}:
-        data = f"{views.share(Fraction(cut.weight_inside), Fraction(weight))} of the data"
+    if set(collective.shards) == {1}:
+        return f"{cut.weight_inside:,} of {views.plural(weight, 'shard')}"
+    return f"{views.share(Fraction(cut.weight_inside), Fraction(weight))} of the data"
+
+
+def _describe_bound(topology: Topology, bound: Bound) -> str:
+    """What proves the bound of an allreduce, in words."""
+    if bound.parts is not None:
+        first = views.members(topology, bound.parts[0])
+        return (
+            f"{len(bound.parts):,} parts of the fabric ({first}, …) must exchange {2 * (len(bound.parts) - 1):,} "
+            "times the buffer over the links between them"
+        )
+    assert bound.cut is not None
+    return f"the whole buffer must go {_crossing(topology, bound.cut, out=True)}"
+
+
+def _crossing(topology: Topology, cut: Cut, *, out: bool) -> str:
+    """`out of box0/gpu[0-7] over 200 GB/s`; what goes out of one side of a cut goes into the other."""
     inside = set(cut.side)
     outside = [node for node in range(len(topology.nodes)) if node not in inside]
-    # What goes out of one side goes into the other; in a reversed phase data enters the cut's own side.
-    named, out = (outside, reverse) if len(outside) < len(inside) else (cut.side, not reverse)
-    verb = "out of" if out else "into"
-    return f"{data} must go {verb} {views.members(topology, named)} over {views.rate(cut.exit_bandwidth)}"
+    named, out = (outside, not out) if len(outside) < len(inside) else (cut.side, out)
+    return f"{'out of' if out else 'into'} {views.members(topology, named)} over {views.rate(cut.exit_bandwidth)}"
+
+
+def show_raises(
+    console: Console,
+    topology: Topology,
+    collective: Collective,
+    phases: Sequence[Optimum],
+    raises: Sequence[Sequence[Raise]],
+) -> None:
+    """Which links would raise the rate of the phases in turn, and up to what."""
+    weight = sum(collective.shards)
+    total = sum((phase.ratio for phase in phases), Fraction(0))
+    # Both directions of the same cables, one for each phase of an allreduce, are one piece of advice.
+    merged: dict[object, list[tuple[Optimum, Raise]]] = {}
+    for phase, found_here in zip(phases, raises, strict=True):
+        for found in found_here:
+            ends = (topology.links[link] for link in found.links)
+            cables = frozenset(frozenset((link.src, link.dst)) for link in ends)
+            merged.setdefault((cables, found.ratio, found.bandwidth), []).append((phase, found))
+    for number, advice in enumerate(list(merged.values())[:MOST_RAISES]):
+        lost = sum((phase.ratio - (found.ratio or 0) for phase, found in advice), Fraction(0))
+        text = _describe_raise(topology, advice[0][1], "→" if len(advice) == 1 else "↔")
+        if advice[0][1].ratio is not None:
+            text += f": {views.rate(common.algbw(weight, total))} to {views.rate(common.algbw(weight, total - lost))}"
+        views.row(console, "" if number else "to raise it", text)
+    if len(merged) > MOST_RAISES:
+        views.row(console, "", f"… or {len(merged) - MOST_RAISES} more (all of them with --json)")
+
+
+def _describe_raise(topology: Topology, found: Raise, arrow: str) -> str:
+    """`16 links such as box0/gpu0 → ib0, all of them, from 25 GB/s to 75 GB/s`."""
+    first = topology.links[found.links[0]]
+    name = f"{topology.nodes[first.src].name} {arrow} {topology.nodes[first.dst].name}"
+    links = name if len(found.links) == 1 else f"{len(found.links):,} links such as {name}, all of them,"
+    if found.bandwidth is None:
+        return f"{links} above {views.rate(found.now)}: the rate grows with them, without end"
+    return f"{links} from {views.rate(found.now)} to {views.rate(found.bandwidth)}"

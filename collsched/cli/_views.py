@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from collsched.plan import Plan
 
-LABEL = 11  # columns
+LABEL = 13  # columns
 MOST_CLASSES = 6  # kinds of links shown
 MOST_NAMES = 8  # groups of node names shown
 

@@ -99,6 +99,7 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
     report = plan.report
     prediction = plan.predict(size)
+    ratio = proven.bound.ratio
     return {
         "plan": str(path),
         "digest": plan.digest,
@@ -106,7 +107,7 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
         "collective": plan.collective.kind.value,
         "trees": sum(forest.trees for forest in report.forests),
         "trees_per_root": plan.forests[-1].k,
-        "bound": {"ratio": str(proven.ratio), "algbw_GBps": common.algbw(plan.weight, proven.ratio)},
+        "bound": {"ratio": str(ratio), "algbw_GBps": common.algbw(plan.weight, ratio)},
         "forest": {
             "ratio": str(report.ratio),
             "algbw_GBps": common.algbw(plan.weight, report.ratio),

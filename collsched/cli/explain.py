@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collsched.cli._limits import Limit
     from collsched.collective import Collective
     from collsched.forest.optimum import Cut
+    from collsched.forest.sensitivity import Raise
     from collsched.plan import Plan
     from collsched.topology.model import Topology
 
@@ -43,6 +45,7 @@ def explain_command(
     from collsched.cli._limits import limit
     from collsched.forest.optimum import check_reachable, optimum
     from collsched.forest.problem import directions, problem
+    from collsched.forest.sensitivity import sensitivity
     from collsched.plan import Plan, is_plan
 
     plan: Plan | None = None
@@ -63,10 +66,15 @@ def explain_command(
                 optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)
             )
         proven = limit(topology, collective, phases)
+        progress("finding what would raise it")
+        raises = [
+            sensitivity(problem(topology, collective, reverse=reverse), phase)
+            for phase, reverse in zip(phases, directions(collective.kind), strict=True)
+        ]
     if as_json:
-        common.print_json(_summary(topology, collective, proven, plan))
+        common.print_json(_summary(topology, collective, proven, raises, plan))
     else:
-        _show(topology, collective, proven, plan)
+        _show(topology, collective, proven, raises, plan)
 
 
 def _refuse_options(**options: object) -> None:
@@ -79,25 +87,36 @@ def _refuse_options(**options: object) -> None:
             )
 
 
-def _summary(topology: Topology, collective: Collective, proven: Limit, plan: Plan | None) -> dict[str, Any]:
+def _summary(
+    topology: Topology, collective: Collective, proven: Limit, raises: Sequence[Sequence[Raise]], plan: Plan | None
+) -> dict[str, Any]:
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
     weight = sum(collective.shards)
-    result: dict[str, Any] = {
+    bound = proven.bound
+    answer: dict[str, Any] = {
         "topology": topology.name,
         "ranks": len(collective.group),
         "collective": collective.kind.value,
         "root": None if collective.root is None else topology.nodes[topology.ranks[collective.root]].name,
         "bound": {
-            "ratio": str(proven.ratio),
-            "algbw_GBps": common.algbw(weight, proven.ratio),
+            "ratio": str(bound.ratio),
+            "algbw_GBps": common.algbw(weight, bound.ratio),
             "reached_by_trees": proven.reached,
         },
-        "cut": None if proven.cut is None else _cut(topology, collective, proven.cut),
+        "cut": None if bound.cut is None else _cut(topology, collective, bound.cut),
     }
-    if proven.cut is None and len(proven.phases) > 1:
-        result["two_phase_algbw_GBps"] = common.algbw(weight, proven.phases_ratio)
-        result["best_tree_algbw_GBps"] = None
-    return result
+    if bound.parts is not None:
+        answer["parts"] = [[topology.nodes[node].name for node in part] for part in bound.parts]
+    if len(proven.phases) > 1:
+        answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.phases_ratio)
+        answer["best_tree_algbw_GBps"] = None  # reached by trees planned for both phases at once: not computed yet
+    answer["raises"] = [
+        _raise(topology, weight, found, phase) for phase, found_in in enumerate(raises) for found in found_in
+    ]
+    if plan is not None:
+        answer["digest"] = plan.digest
+        answer["forest"] = {"ratio": str(plan.report.ratio), "algbw_GBps": common.algbw(weight, plan.report.ratio)}
+    return answer
 
 
 def _cut(topology: Topology, collective: Collective, cut: Cut) -> dict[str, Any]:
@@ -110,12 +129,29 @@ def _cut(topology: Topology, collective: Collective, cut: Cut) -> dict[str, Any]
     }
 
 
-def _show(topology: Topology, collective: Collective, proven: Limit, plan: Plan | None) -> None:
+def _raise(topology: Topology, weight: int, found: Raise, phase: int) -> dict[str, Any]:
+    """Links that would raise a phase's bound if they were all faster by one factor; null: without limit."""
+    ends = [topology.links[link] for link in found.links]
+    return {
+        "phase": phase,
+        "links": [[topology.nodes[link.src].name, topology.nodes[link.dst].name] for link in ends],
+        "bandwidth_now": common.number(found.now),
+        "bandwidth": None if found.bandwidth is None else common.number(found.bandwidth),
+        "factor": None if found.bandwidth is None else str(found.bandwidth / found.now),
+        "ratio": None if found.ratio is None else str(found.ratio),
+        "algbw_GBps": None if found.ratio is None else common.algbw(weight, found.ratio),
+    }
+
+
+def _show(
+    topology: Topology, collective: Collective, proven: Limit, raises: Sequence[Sequence[Raise]], plan: Plan | None
+) -> None:
     from collsched.cli import _views as views
-    from collsched.cli._limits import show_limit
+    from collsched.cli._limits import show_limit, show_raises
 
     console = common.console()
     views.show_fabric(console, topology)
     show_limit(console, topology, collective, proven)
+    show_raises(console, topology, collective, proven.phases, raises)
     if plan is not None:
         views.show_forests(console, plan)

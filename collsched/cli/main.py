@@ -1,7 +1,7 @@
 """`collsched`: the verbs, and how their errors reach the shell.
 
-Exit codes: 0 done; 1 the answer is no; 2 bad input; 3 a missing component; 130 interrupted; 141 the
-reader of our output left.
+Exit codes: 0 done; 1 the answer is no; 2 bad input; 3 a missing component; 130 interrupted. A reader that leaves early
+(`| head`) gets no complaint.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(_run(arguments))
     except BrokenPipeError:
-        # The reader left (`| head`): keep the interpreter from complaining when it flushes at exit.
+        # Keep the interpreter from complaining when it flushes at exit; 141 is what a shell reports for SIGPIPE.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
