@@ -61,7 +61,7 @@ def run_command(
             if shown is None:
                 shown = stack.enter_context(progress())
             rows.append(row)
-            shown(f"{plan.collective.kind} on {len(plan.topology.ranks)} ranks, {len(rows)} of {len(cases)} cases done")
+            shown(f"{plan.collective.kind} on {len(plan.topology.ranks)} ranks")
     wrong = sum(row.wrong for row in rows)
     if as_json:
         print_json(_as_json(plan, engine, rows))
@@ -117,7 +117,7 @@ def _print(plan: Plan, engine: str, rows: list[Row], wrong: int) -> None:
             format_bytes(row.case.bytes),
             f"{row.wrong:,}",
             format_seconds(row.seconds),
-            "–" if rate is None else f"{rate:.3g}",
+            "–" if rate is None else "< 0.001" if rate < 0.001 else f"{rate:.3f}",
             style="red" if row.wrong else None,
         )
     out = console()

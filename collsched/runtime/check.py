@@ -13,6 +13,8 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +24,7 @@ from collsched.collective import PROMISES, Collective
 from collsched.errors import EngineError, InputError
 from collsched.ir.schedule import Schedule
 from collsched.runtime import shm
+from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
 from collsched.runtime.launch import Ranks, raising_signals
 from collsched.runtime.layout import Role
@@ -63,74 +66,94 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The numbers that a kind of case gives to the ranks, and what must come out: one period of each.
+
+    Made once, before the ranks are forked, which then share them.
+    """
+
+    collective: Collective
+    dtype: str
+    op: str
+    values: Literal["integers", "fractions"]
+
+    @cached_property
+    def inputs(self) -> dict[int, Array]:
+        """The elements of every rank of the group."""
+        return {rank: encode(self._numbers(rank), self.dtype) for rank in self.collective.group}
+
+    @cached_property
+    def reduced(self) -> tuple[Array, Array | None]:
+        """The reduction over the group, and how far rounding may take an element from it (None: it is exact)."""
+        inputs = [decode(part, self.dtype) for part in self.inputs.values()]
+        wide = [part.astype(np.float64 if is_float(self.dtype) else part.dtype) for part in inputs]
+        # the type of the elements, as integers wrap in it
+        exact: Array = _REDUCE[self.op](
+            np.stack(wide), axis=0, **({} if self.op in ("min", "max") else {"dtype": wide[0].dtype})
+        )
+        if self.op == "avg":
+            exact = exact / len(wide) if is_float(self.dtype) else np.trunc(exact / len(wide)).astype(exact.dtype)
+        if self.values == "integers" or self.op in ("min", "max"):
+            return encode(exact, self.dtype), None
+        size = (
+            np.abs(exact)
+            if self.op == "prod"
+            else np.abs(np.stack(wide)).sum(axis=0) / (len(wide) if self.op == "avg" else 1)
+        )
+        # a rounding a reduction, one of the average, and the second-order terms
+        return exact, size * (len(wide) + 1) * unit_roundoff(self.dtype) * 1.01
+
+    def _numbers(self, rank: int) -> Array:
+        random = np.random.default_rng([rank, dtype_code(self.dtype)])
+        signed = not self.dtype.startswith("u")
+        numbers: Array
+        if self.values == "fractions":
+            numbers = random.uniform(0.5, 2.0, PERIOD) * random.choice([-1.0, 1.0], PERIOD)
+        elif self.op == "prod":
+            first = rank == self.collective.group[0]
+            numbers = random.choice([-1, 1] if signed else [1, 3], PERIOD) * (2 if first else 1)
+        else:
+            most = max(1, min(3, _EXACT // len(self.collective.group)))
+            numbers = random.integers(-most if signed else 0, most + 1, PERIOD)
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """The input and the expected output of every rank in a case."""
 
-    collective: Collective
     case: Case
+    values: Values
 
     def given(self, role: Role) -> Array | None:
         """The input of a rank, None if it gives nothing."""
         if role.gives == "nothing":
             return None
-        first, last = role.span(role.gives, self.case.elements)
-        return _repeat(encode(self._period(role.rank), self.case.dtype), first, last)
+        return _repeat(self.values.inputs[role.rank], *role.span(role.gives, self.case.elements))
 
     def wrong(self, role: Role, result: Array | None) -> int:
         """The number of elements of a rank's output that are not what they must be."""
         if role.gets == "nothing" or result is None:
             return 0
         first, last = role.span(role.gets, self.case.elements)
-        if not PROMISES[self.collective.kind].reduced:
+        if not PROMISES[role.collective.kind].reduced:
             return int(np.count_nonzero(result != self._copied(first, last)))
-        exact, slack = self._reduced()
+        expected, slack = self.values.reduced
         if slack is None:
-            return int(np.count_nonzero(result != _repeat(encode(exact, self.case.dtype), first, last)))
-        off = np.abs(decode(result, self.case.dtype).astype(np.float64) - _repeat(exact, first, last))
+            return int(np.count_nonzero(result != _repeat(expected, first, last)))
+        off = np.abs(decode(result, self.case.dtype).astype(np.float64) - _repeat(expected, first, last))
         return int(np.count_nonzero(~(off <= _repeat(slack, first, last))))  # a NaN is wrong
 
     def _copied(self, first: int, last: int) -> Array:
         """Elements [first, last) of a buffer whose shards come from their owners, or from the root."""
-        sizes = self.collective.shards
+        collective, count = self.values.collective, self.case.elements
+        borders = [border * count // sum(collective.shards) for border in accumulate(collective.shards, initial=0)]
         parts = [np.empty(0, carrier(self.case.dtype))]
-        for shard, owner in enumerate(self.collective.owners):
-            low, high = (
-                min(max(sum(sizes[:end]) * self.case.elements // sum(sizes), first), last) for end in (shard, shard + 1)
-            )
-            source = owner if PROMISES[self.collective.kind].before == "owner" else self.collective.root
-            assert source is not None
-            if low < high:
-                parts.append(_repeat(encode(self._period(source), self.case.dtype), low, high))
+        for owner, low, high in zip(collective.owners, borders[:-1], borders[1:], strict=True):
+            source = owner if PROMISES[collective.kind].before == "owner" else collective.root
+            if max(low, first) < min(high, last) and source is not None:
+                parts.append(_repeat(self.values.inputs[source], max(low, first), min(high, last)))
         return np.concatenate(parts)
-
-    def _reduced(self) -> tuple[Array, Array | None]:
-        """One period of the reduction over the group, and how far rounding may take an element from it."""
-        inputs = [self._period(rank) for rank in self.collective.group]
-        ranks, op = len(inputs), self.case.op
-        total = _REDUCE[op](np.stack(inputs), axis=0)
-        if op == "avg":
-            total = total / ranks if is_float(self.case.dtype) else np.trunc(total / ranks).astype(np.int64)
-        if self.case.values == "integers" or op in ("min", "max"):
-            return total, None
-        rounded = [decode(encode(part, self.case.dtype), self.case.dtype) for part in inputs]
-        stored = np.stack(rounded).astype(np.float64)
-        exact = _REDUCE[op](stored, axis=0) / (ranks if op == "avg" else 1)
-        size = np.abs(stored).sum(axis=0) if op != "prod" else np.abs(exact)
-        # a rounding a reduction, one of the average, and the second-order terms
-        return exact, size * (ranks + 1) * unit_roundoff(self.case.dtype) * 1.01
-
-    def _period(self, rank: int) -> Array:
-        """One period of a rank's input, as numbers."""
-        random = np.random.default_rng([rank, dtype_code(self.case.dtype)])
-        signed = not self.case.dtype.startswith("u")
-        if self.case.values == "fractions":
-            fractions: Array = random.uniform(0.5, 2.0, PERIOD) * random.choice([-1.0, 1.0], PERIOD)
-            return fractions
-        if self.case.op == "prod":
-            return random.choice([-1, 1] if signed else [1, 3], PERIOD) * (2 if rank == self.collective.group[0] else 1)
-        most = max(1, min(3, _EXACT // len(self.collective.group)))
-        integers: Array = random.integers(-most if signed else 0, most + 1, PERIOD)
-        return integers
 
 
 _REDUCE: dict[str, Callable[..., Array]] = {
@@ -199,12 +222,13 @@ def run_plan(
     if iterations < 1:
         raise InputError(f"{iterations} iterations; at least 1")
     ranks = len(plan.topology.ranks)
-    schedule = plan.schedule()  # before the fork, so that the ranks share it
+    # Before the fork, so that the ranks share it.
+    schedule, data = plan.schedule(), _prepare(plan.collective, cases)
     reader, writer = os.pipe()
     report = _Report(cases, ranks)
     try:
         with raising_signals(), Ranks(ranks) as job:
-            job.start(lambda rank, fd: _rank_main(plan, schedule, cases, iterations, tuning, rank, fd, writer))
+            job.start(lambda rank, fd: _rank_main(plan, schedule, data, iterations, tuning, rank, fd, writer))
             os.close(writer)
             writer = -1
             failed = None
@@ -222,10 +246,24 @@ def run_plan(
         raise EngineError(report.error or failed)
 
 
+def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
+    values: dict[tuple[str, str, str], Values] = {}
+    data = []
+    for case in cases:
+        known = values.setdefault(
+            (case.dtype, case.op, case.values), Values(collective, case.dtype, case.op, case.values)
+        )
+        _ = known.inputs
+        if PROMISES[collective.kind].reduced:
+            _ = known.reduced
+        data.append(Data(case, known))
+    return data
+
+
 def _rank_main(
     plan: shm.Executable,
     schedule: Schedule,
-    cases: Sequence[Case],
+    data: Sequence[Data],
     iterations: int,
     tuning: shm.Tuning | None,
     rank: int,
@@ -241,8 +279,8 @@ def _rank_main(
         shm.join(fd, rank)
         with shm.connect(plan, tuning, schedule) as communicator:
             role = Role(plan.collective, schedule.chunks, rank)
-            for number, case in enumerate(cases):
-                wrong, seconds = _measure(communicator, role, Data(plan.collective, case), iterations)
+            for number, case in enumerate(data):
+                wrong, seconds = _measure(communicator, role, case, iterations)
                 tell({"case": number, "wrong": wrong, "seconds": seconds})
     except EngineError as error:
         tell({"error": str(error)[:2000]})
@@ -250,9 +288,11 @@ def _rank_main(
     return 0
 
 
-def _measure(communicator: Any, role: Role, data: Data, iterations: int) -> tuple[int, float]:
-    """(wrong elements of the first and the last call, median seconds of one call). Into a separate output, so that a
-    change of the input shows too."""
+def _measure(communicator: Communicator, role: Role, data: Data, iterations: int) -> tuple[int, float]:
+    """(wrong elements of the first and the last call, median seconds of one call).
+
+    Into a separate output, so that a change of the input shows too. A call without elements lines the ranks up first.
+    """
     case = data.case
     given = data.given(role)
     original = None if given is None else given.copy()
@@ -263,6 +303,7 @@ def _measure(communicator: Any, role: Role, data: Data, iterations: int) -> tupl
         checked = i in (0, iterations - 1)
         if checked and result is not None:
             result.view(np.uint8)[:] = 0x5B  # what is not written shows
+        communicator.call(_head(given), _head(result), dtype=case.dtype, count=0)
         start = time.perf_counter()
         communicator.call(given, result, op=case.op, dtype=case.dtype, count=case.elements)
         times.append(time.perf_counter() - start)
@@ -271,3 +312,7 @@ def _measure(communicator: Any, role: Role, data: Data, iterations: int) -> tupl
     if given is not None and original is not None:
         wrong += int(np.count_nonzero(given != original))
     return wrong, statistics.median(times)
+
+
+def _head(array: Array | None) -> Array | None:
+    return None if array is None else array[:0]

@@ -12,6 +12,7 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -103,8 +104,8 @@ class Ranks:
                         continue
                     selector.unregister(key.fd)
                     ended = self._reap(key.data)
+                    self._note(ended)
                     if ended.code != 0:
-                        self._fail(str(ended))
                         deadline = deadline or time.monotonic() + _GRACE
                     yield ended
                 if deadline is not None and time.monotonic() >= deadline:
@@ -133,9 +134,12 @@ class Ranks:
         for rank in list(self._running):
             self._reap(rank)
 
-    def _fail(self, text: str) -> None:
+    def _note(self, ended: Ended) -> None:
+        """Tell the other ranks."""
         if self._world is not None:
-            self._world.fail(text)
+            self._world.note_end(ended.rank)
+            if ended.code != 0:
+                self._world.fail(str(ended))
 
     def _reap(self, rank: int) -> Ended:
         process, descriptor = self._running.pop(rank)
@@ -214,7 +218,10 @@ def _execute(program: str, command: Sequence[str], rank: int, ranks: int, fd: in
 
 @contextlib.contextmanager
 def raising_signals() -> Iterator[None]:
-    """Ends by SIGTERM or SIGHUP leave through the same door as Ctrl-C."""
+    """Ends by SIGTERM or SIGHUP leave through the same door as Ctrl-C. Only a main thread can see to that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def leave(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)

@@ -154,6 +154,7 @@ NB_MODULE(_engine, module) {
       .def_prop_ro("rank", &World::rank)
       .def_prop_ro("ranks", &World::ranks)
       .def("leave", &World::leave)
+      .def("note_end", &World::note_end, "rank"_a)
       .def("fail", &World::fail, "text"_a)
       .def("failure", &World::failure);
   nb::class_<Connection>(module, "Connection", "One communicator of one rank.")

@@ -110,6 +110,11 @@ void World::leave() {
     header_->members[rank_].state = left;
 }
 
+void World::note_end(int peer) {
+  std::uint32_t expected = absent;
+  header_->members[peer].state.compare_exchange_strong(expected, left);
+}
+
 World::~World() {
   leave();
   for (const int descriptor : watch_)
@@ -140,8 +145,8 @@ void World::throw_if_failed() const {
 
 std::string World::describe(int peer) const {
   const auto &member = header_->members[peer];
-  if (member.state == absent)
-    return "rank " + std::to_string(peer) + " (not started)";
+  if (member.process == 0)
+    return "rank " + std::to_string(peer) + " (never connected)";
   return "rank " + std::to_string(peer) + " (process " + std::to_string(member.process) + ")";
 }
 

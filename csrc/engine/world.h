@@ -74,6 +74,8 @@ public:
 
   // Says that this rank ends as it should.
   void leave();
+  // The launcher's word that a rank has ended, if that rank never joined.
+  void note_end(int peer);
   // Records that `text` ended the run. The first record wins.
   void fail(const std::string &text);
   // The recorded failure, or nothing.
