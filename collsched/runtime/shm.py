@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import os
 from dataclasses import dataclass
@@ -64,7 +63,6 @@ def join(fd: int, rank: int) -> Process:
     global _process
     if _process is None or _process.world.rank != rank:
         _process = Process(_engine.World(fd, rank))
-        atexit.register(_process.world.leave)
     return _process
 
 

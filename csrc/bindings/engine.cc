@@ -153,7 +153,6 @@ NB_MODULE(_engine, module) {
       .def_static("create", &World::create, "ranks"_a)
       .def_prop_ro("rank", &World::rank)
       .def_prop_ro("ranks", &World::ranks)
-      .def("leave", &World::leave)
       .def("note_end", &World::note_end, "rank"_a)
       .def("fail", &World::fail, "text"_a)
       .def("failure", &World::failure);

@@ -43,10 +43,10 @@ Communicator::Communicator(World &world, int index, const std::string &digest, c
   const auto cores = std::thread::hardware_concurrency();
   spins_ = static_cast<unsigned>(world.ranks()) <= cores ? 2000 : 20;
   load(program);
-  world_.throw_if_failed();
+  throw_if_failed();
   const auto start = Clock::now();
   region_ = world_.region(index, map_bytes(), digest, [&] {
-    world_.throw_if_failed();
+    throw_if_failed();
     options_.interrupted();
     if (std::chrono::duration<double>(Clock::now() - start).count() > options_.timeout)
       give_up("rank " + std::to_string(world_.rank()) + " got no shared memory in time");
@@ -188,9 +188,9 @@ void Communicator::check_buffers(const Layout &layout, Buffer in, Buffer out) co
 }
 
 void Communicator::run(Call call, Buffer in, Buffer out) {
-  world_.throw_if_failed();
   ++calls_;
   call_ = call;
+  throw_if_failed();
   const Layout *plan = nullptr;
   if (call.count >= 0) {
     plan = &layout(call.count, item_size(call.dtype));
@@ -406,37 +406,49 @@ bool Communicator::lags(int peer, Phase phase) const {
 }
 
 void Communicator::look_around(Clock::time_point since, Phase phase) {
-  world_.throw_if_failed();
+  throw_if_failed();
   options_.interrupted();
   std::string late;
+  bool suspicious = false;
   for (int peer = 0; peer < world_.ranks(); ++peer) {
     if (peer == world_.rank())
       continue;
     // In this order: a peer that finished its part and then ended is no failure.
-    const char *ended = controls_[peer].closed ? "closed its communicator" : world_.ended(peer);
+    const bool closed = controls_[peer].closed != 0;
+    const bool ended = world_.ended(peer);
     if (!lags(peer, phase))
       continue;
-    if (ended)
-      give_up(world_.describe(peer) + " " + ended + ", and rank " + std::to_string(world_.rank()) + " needs it in " +
-              describe_call());
+    if (closed && !ended)
+      give_up(world_.describe(peer) + " has closed its communicator");
+    // The first to tell should be the launcher, who knows how it ended.
+    if (ended && suspicious_ >= 2)
+      give_up(world_.describe(peer) + " has ended");
+    suspicious |= ended;
     late += (late.empty() ? "" : ", ") + world_.describe(peer);
   }
+  suspicious_ = suspicious ? suspicious_ + 1 : 0;
   const double waited = std::chrono::duration<double>(Clock::now() - since).count();
   if (waited > options_.timeout)
-    give_up("rank " + std::to_string(world_.rank()) + " waited " + std::to_string(static_cast<int>(waited)) + " s in " +
-            describe_call() + " for " + (late.empty() ? "no one: the program is stuck" : late));
+    give_up("rank " + std::to_string(world_.rank()) + " waited " + std::to_string(static_cast<int>(waited)) + " s for " +
+            (late.empty() ? "no one: the program is stuck" : late));
+}
+
+void Communicator::throw_if_failed() const {
+  const std::string text = world_.failure();
+  if (!text.empty())
+    throw Failure(text + "; rank " + std::to_string(world_.rank()) + " was in " + describe_call());
+}
+
+void Communicator::give_up(const std::string &text) {
+  world_.fail(text);
+  throw_if_failed(); // an earlier failure explains more
+  throw Failure(text);
 }
 
 std::string Communicator::describe_call() const {
   if (calls_ == 0)
     return "connect";
   return "call " + std::to_string(calls_) + ", " + (call_.count < 0 ? options_.collective : describe(call_, options_.collective));
-}
-
-void Communicator::give_up(const std::string &text) {
-  world_.fail(text);
-  world_.throw_if_failed(); // an earlier failure explains more
-  throw Failure(text);
 }
 
 } // namespace collsched::engine

@@ -141,6 +141,7 @@ private:
   void look_around(Clock::time_point since, Phase phase);
   bool lags(int peer, Phase phase) const;
   std::string describe_call() const;
+  void throw_if_failed() const;
   [[noreturn]] void give_up(const std::string &text);
 
   World &world_;
@@ -163,6 +164,7 @@ private:
 
   std::uint64_t epoch_ = 0;
   std::uint64_t calls_ = 0;
+  int suspicious_ = 0; // looks in a row that found a peer that ended before its part was done
   Call call_;
   std::vector<std::uint32_t> segments_; // of each chunk in this round
   std::vector<Piece> pieces_;

@@ -26,7 +26,7 @@ std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit
 
 } // namespace
 
-enum : std::uint32_t { absent, attached, left };
+enum : std::uint32_t { absent, attached, gone };
 enum : std::uint32_t { none, being_written, written };
 
 struct alignas(cache_line) Member {
@@ -105,18 +105,12 @@ World::World(int fd, int rank) : fd_(fd), rank_(rank), memory_(fd, 0, sizeof(Hea
     throw Failure("rank " + std::to_string(rank) + " has been taken by another process: start every rank once");
 }
 
-void World::leave() {
-  if (rank_ >= 0)
-    header_->members[rank_].state = left;
-}
-
 void World::note_end(int peer) {
   std::uint32_t expected = absent;
-  header_->members[peer].state.compare_exchange_strong(expected, left);
+  header_->members[peer].state.compare_exchange_strong(expected, gone);
 }
 
 World::~World() {
-  leave();
   for (const int descriptor : watch_)
     if (descriptor >= 0)
       close(descriptor);
@@ -138,11 +132,6 @@ std::string World::failure() const {
   return header_->failed.load(std::memory_order_acquire) == written ? header_->failure : "";
 }
 
-void World::throw_if_failed() const {
-  if (header_->failed.load(std::memory_order_acquire) == written)
-    throw Failure(header_->failure);
-}
-
 std::string World::describe(int peer) const {
   const auto &member = header_->members[peer];
   if (member.process == 0)
@@ -150,21 +139,19 @@ std::string World::describe(int peer) const {
   return "rank " + std::to_string(peer) + " (process " + std::to_string(member.process) + ")";
 }
 
-const char *World::ended(int peer) {
+bool World::ended(int peer) {
   const auto &member = header_->members[peer];
   const auto state = member.state.load();
   if (state != attached)
-    return state == left ? "has left" : nullptr;
+    return state == gone;
   int &descriptor = watch_[static_cast<std::size_t>(peer)];
   if (descriptor < 0) {
     descriptor = static_cast<int>(syscall(SYS_pidfd_open, member.process.load(), 0));
-    if (descriptor < 0)
-      return kill(member.process, 0) != 0 && errno == ESRCH ? "died" : nullptr;
+    if (descriptor < 0) // out of descriptors, or an old kernel
+      return kill(member.process, 0) != 0 && errno == ESRCH;
   }
   pollfd query{descriptor, POLLIN, 0};
-  if (poll(&query, 1, 0) != 1)
-    return nullptr;
-  return member.state == left ? "has left" : "died";
+  return poll(&query, 1, 0) == 1;
 }
 
 // Bytes that can be had without pushing other memory out; −1 if the system does not tell.
@@ -218,7 +205,12 @@ Region World::region(int index, std::size_t size, const std::string &digest, con
     fail(text);
     throw Failure(text);
   }
-  return Region(fd_, slot.offset, slot.size);
+  try {
+    return Region(fd_, slot.offset, slot.size);
+  } catch (const Failure &failure) {
+    fail("rank " + std::to_string(rank_) + ": " + failure.what());
+    throw;
+  }
 }
 
 void World::release(int index) {

@@ -3,7 +3,7 @@
 // A launcher makes one anonymous memory file and every rank inherits its descriptor: the file has no name, so nothing
 // of it outlives the processes, however they end.
 //
-//   0           header: failure report, allocator, one slot a rank (process id, whether it left)
+//   0           header: failure report, allocator, one entry a rank (its process id)
 //   offset[i]   region of communicator i, reserved in full before it is touched, returned when all ranks closed it
 //
 // A rank that dies is seen by its peers through a process descriptor, which they look at whenever they have waited for
@@ -72,18 +72,15 @@ public:
   int rank() const { return rank_; }
   int ranks() const;
 
-  // Says that this rank ends as it should.
-  void leave();
-  // The launcher's word that a rank has ended, if that rank never joined.
+  // The launcher's word that a rank has ended, which others need if that rank never joined.
   void note_end(int peer);
   // Records that `text` ended the run. The first record wins.
   void fail(const std::string &text);
   // The recorded failure, or nothing.
   std::string failure() const;
-  void throw_if_failed() const;
 
-  // How rank `peer` ended ("died", "has left"), or nullptr while it runs or has not come up yet.
-  const char *ended(int peer);
+  // Whether the process of rank `peer` has ended; false before it has come up.
+  bool ended(int peer);
   // "rank 3 (process 4711)"
   std::string describe(int peer) const;
 

@@ -1,0 +1,177 @@
+"""`collsched launch` and `collsched run` as commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import collsched
+
+JOB = """
+import os, sys, numpy as np, collsched
+comm = collsched.connect(collsched.Plan.load(sys.argv[1]))
+x = np.full(5, comm.rank, np.float32)
+comm.allreduce(x)
+os.write(1, f"{comm.rank} {x.tolist()}\\n".encode())  # whole lines, whatever the buffering
+if len(sys.argv) > 2:
+    exec(sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plans") / "ring.cs"
+    ring = "".join(f"  - {{a: r{i}, b: r{(i + 1) % 4}, bandwidth: 10}}\n" for i in range(4))
+    nodes = "".join(f"  - {{name: r{i}, kind: rank}}\n" for i in range(4))
+    (path.parent / "ring.yaml").write_text(f"collsched: topology/1\nname: ring\nnodes:\n{nodes}links:\n{ring}")
+    collsched.compile(collsched.load_topology(path.parent / "ring.yaml"), "allreduce").save(path)
+    return path
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "collsched.cli.main", *map(str, words)]
+
+
+def execute(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=60)
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def alive(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def descendants(process: int) -> list[int]:
+    found = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [*found, *(inner for child in found for inner in descendants(child))]
+
+
+def await_children(process: subprocess.Popen[str], number: int) -> list[int]:
+    deadline = time.monotonic() + 20
+    while len(found := descendants(process.pid)) < number and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(found) >= number
+    return found
+
+
+def assert_gone(processes: list[int]) -> None:
+    deadline = time.monotonic() + 5
+    while any(map(alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [process for process in processes if alive(process)]
+
+
+def test_launch_connects_the_ranks_of_a_program(plan: Path) -> None:
+    done = execute("launch", "-n", "4", "--", sys.executable, "-c", JOB, plan)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [f"{rank} {[6.0] * 5}" for rank in range(4)]
+
+
+def test_launch_passes_on_the_first_failure_and_the_others_learn_of_it(plan: Path) -> None:
+    then = "if comm.rank == 2: sys.exit(7)\ncomm.allreduce(x)"
+    done = execute("launch", "-n", "4", "--", sys.executable, "-c", JOB, plan, then)
+    assert done.returncode == 7
+    assert "collsched launch: rank 2 (process " in done.stderr
+    assert done.stderr.count("EngineError: rank 2 (process ") == 3
+
+
+def test_launch_names_what_is_wrong(plan: Path) -> None:
+    missing = execute("launch", "-n", "2", "--", "no-such-program")
+    assert (missing.returncode, missing.stderr) == (2, "error: 'no-such-program': no such program, or not executable\n")
+    none = execute("launch", "-n", "0", "--", "true")
+    assert (none.returncode, none.stderr) == (2, "error: 0 ranks; one machine takes 1 to 1024\n")
+    fewer = execute("launch", "-n", "2", "--", sys.executable, "-c", JOB, plan)
+    assert "the plan has 4 ranks, this launch 2; use `collsched launch -n 4`" in fewer.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_the_end_of_launch(plan: Path, number: signal.Signals) -> None:
+    then = "if comm.rank: comm.allreduce(x)\nimport time; time.sleep(60)"
+    process = start("launch", "-n", "4", "--", sys.executable, "-c", JOB, plan, then)
+    ranks = await_children(process, 4)
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()  # all ranks are in the engine now
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert_gone(ranks)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_survives_the_end_of_run(plan: Path, number: signal.Signals) -> None:
+    process = start("run", plan, "--size", "64MiB", "--iterations", "10000")
+    ranks = await_children(process, 4)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert "Traceback" not in errors
+    assert_gone(ranks)
+
+
+def test_run_checks_every_element(plan: Path) -> None:
+    done = execute("run", plan, "--engine", "shm", "--json")
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (report["collective"], report["ranks"], report["engine"], report["wrong"]) == ("allreduce", 4, "shm", 0)
+    assert {(row["dtype"], row["elements"]) for row in report["rows"]} >= {
+        (dtype, count) for dtype in ("float32", "float16", "int64") for count in (0, 1, 1009, 6000)
+    }
+    assert all(row["wrong"] == 0 and row["seconds"] > 0 for row in report["rows"])
+    table = execute("run", plan, "--size", "10KiB", "--dtype", "bfloat16", "--op", "avg")
+    assert "5,120" in table.stdout
+    assert table.stdout.endswith("every element is right\n")
+
+
+def test_run_with_wrong_elements_exits_with_one(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from collsched.cli.main import main
+    from collsched.plan import Plan
+
+    schedule = Plan.load(plan).schedule()
+    schedule.transfers.op[-1] ^= 1
+    monkeypatch.setattr(Plan, "schedule", lambda self: schedule)
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(plan), "--dtype", "int32"])
+    assert end.value.code == 1
+    assert "elements are wrong" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["--engine", "nccl"], 3, "error: engine 'nccl' is not part of this version; it has shm"),
+        (["--engine", "smoke"], 2, "error: engine 'smoke'; choose auto, shm, mpi, nccl, cuda"),
+        (["--dtype", "float8"], 2, "error: element type 'float8'; the engine has float16"),
+        (["--op", "mean"], 2, "error: reduction 'mean'; choose sum"),
+        (["--iterations", "0"], 2, "error: 0 iterations; at least 1"),
+    ],
+)
+def test_run_names_what_is_wrong(plan: Path, words: list[str], code: int, text: str) -> None:
+    done = execute("run", plan, *words)
+    assert done.returncode == code
+    assert text in done.stderr
+
+
+def test_the_shared_memory_has_no_name(plan: Path) -> None:
+    process = start("run", plan, "--size", "16MiB", "--iterations", "10000")
+    ranks = await_children(process, 4)
+    descriptors = [str(fd.readlink()) for fd in Path(f"/proc/{ranks[0]}/fd").iterdir()]
+    process.kill()
+    process.communicate(timeout=20)
+    assert [target for target in descriptors if "collsched" in target] == ["/memfd:collsched (deleted)"]
+    assert_gone(ranks)
