@@ -80,9 +80,10 @@ def show_forests(console: Console, plan: Plan) -> None:
     of_bound = share(report.bound, report.ratio)
     what = "the bound" if len(plan.forests) == 1 else "the two phases' bounds"
     row(console, "forest", f"{rate(attained)}, {of_bound} of {what}")
+    each = "rank" if set(plan.collective.shards) == {1} else "unit of shard size"
     for forest, phase in zip(plan.forests, report.forests, strict=True):
-        trees = f"{plural(phase.trees, f'{forest.direction}-tree')}, {forest.k} per unit of shard"
-        row(console, "", f"{trees}, {plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.4g})")
+        trees = f"{plural(phase.trees, f'different {forest.direction}-tree')}, {forest.k} per {each}"
+        row(console, "", f"{trees}, {plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.3g})")
 
 
 def members(topology: Topology, nodes: Iterable[int]) -> str:
