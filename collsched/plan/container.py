@@ -110,8 +110,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
     text = _unpack(path, "header", memoryview(data)[_PREFIX.size :][:header_stored], header_size)
     try:
         header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path}: the header is not JSON ({error}); {_AGAIN}") from None
+    except (ValueError, RecursionError):
+        raise PlanError(f"{path}: the header is not JSON; {_AGAIN}") from None
     if not isinstance(header, dict) or not isinstance(header.get("sections"), list):
         raise PlanError(f"{path}: the header is not an object with a list of sections; {_AGAIN}")
     return header, _read_sections(path, header.pop("sections"), memoryview(data)[_PREFIX.size + header_stored :])
@@ -190,8 +190,8 @@ def _unpack(path: Path, what: str, data: memoryview, size: int) -> bytes:
     inflate = zlib.decompressobj()
     try:
         unpacked = inflate.decompress(data, size + 1)
-    except zlib.error as error:
-        raise PlanError(f"{path}: the {what} does not unpack ({error}); {_AGAIN}") from None
+    except zlib.error:
+        raise PlanError(f"{path}: the {what} is not packed data; {_AGAIN}") from None
     if len(unpacked) != size or not inflate.eof or inflate.unused_data:
         raise PlanError(f"{path}: the {what} does not unpack to the {size} bytes declared; {_AGAIN}")
     return unpacked

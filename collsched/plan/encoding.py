@@ -103,7 +103,7 @@ def check_digest(path: Path, claimed: object, found: str) -> None:
     """Raises PlanError if the digest that a file states is not that of its content."""
     if claimed != found:
         raise PlanError(
-            f"{path}: the content has digest {found[:16]}…, the file states {claimed!r:.20}; "
+            f"{path}: the content has digest {found[:16]}…, the file states {str(claimed)[:16]}…; "
             "it was edited: compile the plan again"
         )
 

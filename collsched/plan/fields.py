@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from collsched.errors import PlanError
 
 _WORDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"}
-_MAX_DIGITS = 40  # of a fraction's text
+_MAX_DIGITS = 80  # of a fraction's text
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,15 @@ class Plan:
         return plan
 
     @property
+    def size(self) -> int:
+        """Bytes of the buffer that the plan was made for (option `size`; 256 MiB without it)."""
+        size = self.options.get("size")
+        return size if isinstance(size, int) else 1 << 28
+
+    @property
     def segments(self) -> int:
         """Pipeline pieces of a chunk that the plan was made for (option `segments`; 1 without it)."""
-        pieces = self.options.get("segments", 1)
+        pieces = self.options.get("segments")
         return pieces if isinstance(pieces, int) else 1
 
     @property
