@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,7 +56,7 @@ def show_command(topology: str, settings: tuple[str, ...], as_json: bool) -> Non
     if as_json:
         print_json(_topology(found))
     else:
-        click.echo(dump_yaml(found), nl=False)
+        sys.stdout.writelines(dump_yaml(found).splitlines(keepends=True))  # in pieces: the reader may leave early
 
 
 def _bundled(entry: Bundled) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from math import lcm
 import networkx as nx
 import pytest
 
+from collsched.collective import make_collective
+from collsched.forest.optimum import optimum
+from collsched.forest.problem import problem
 from collsched.topology import Topology, bundled, bundled_names, dump_yaml, list_bundled, load_topology, resolve
 from collsched.units import exact
 
@@ -107,6 +110,22 @@ def _but(topology: Topology, *missing: str) -> list[str]:
 def test_known_optimum(name, boxes, ratio, missing):
     topology = bundled(name, boxes=boxes)
     certify(topology, Fraction(ratio), _but(topology, *missing))
+
+
+def test_optima(golden):
+    """The bound of an allgather on every machine at every scale; at small ones flows that share no code prove it too."""
+    rows = []
+    for name in bundled_names():
+        for params in SCALES.get(name, BOXES):
+            topology = bundled(name, **params)
+            found = optimum(problem(topology, make_collective(topology, "allgather"), reverse=False))
+            if len(topology.ranks) <= 16:
+                assert found.cut is not None
+                certify(topology, found.ratio, [topology.nodes[node].name for node in found.cut.side])
+            setting = " ".join(f"{key}={value}" for key, value in params.items())
+            rate = float(len(topology.ranks) / found.ratio)
+            rows.append(f"{name:18} {setting:14} ratio {found.ratio!s:>9}  algbw {rate:7.2f} GB/s")
+    golden.check("\n".join(rows), "library-optima")
 
 
 def test_dgx1_has_six_links_a_gpu():
