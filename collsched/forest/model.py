@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Distinct rank-to-rank paths. Route r crosses links[ptr[r]:ptr[r+1]] in travel order; nodes inside are switches."""
+    """Distinct rank-to-rank paths. Route r crosses links[ptr[r]:ptr[r+1]] in travel order, through switches only."""
 
     ptr: NDArray[np.int64]  # [routes + 1]
     links: NDArray[np.int32]  # link ids of the topology
@@ -24,8 +24,8 @@ class Forest:
     Tree t stands for `multiplicity[t]` identical trees of root node `roots[t]`. Its edges are the route ids
     `edges[ptr[t]:ptr[t+1]]`, parents first. An out-tree's route runs from parent to child; an in-tree's from child to
     parent (the data flows to the root, so an in-tree executes its edges in reverse order). A rank occurs at most once
-    in a tree. `k` is the number of trees per unit of shard weight: the multiplicities of a root with weight w sum to k·w, and
-    a tree carries multiplicity / (k·w) of its root's shard.
+    in a tree. `k` is the number of trees per unit of shard weight: the multiplicities of a root with weight w sum to
+    k·w, and a tree carries multiplicity / (k·w) of its root's shard.
     """
 
     direction: Literal["out", "in"]

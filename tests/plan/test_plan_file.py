@@ -154,7 +154,7 @@ def refusal(path: Path) -> str:
     return str(caught.value).replace(str(path), "plan.cs")
 
 
-# -- lies: well formed, signed and wrong ---------------------------------------------------------------------------------
+# -- lies: well formed, signed and wrong ------------------------------------------------------------------------------
 
 
 def both(*steps: edits.Edit) -> edits.Edit:
