@@ -66,12 +66,16 @@ private:
     }
   }
 
-  // A relaying rank that the tree has reached before is not entered again.
+  // From the last rank on the path that the tree has reached already: no rank is entered twice.
   void add_edges(std::int32_t path) {
     auto &routes = routes_of_[path];
     if (routes.empty()) routes = table_.add(graph_.pool.arcs(path));
-    for (std::uint32_t route : routes)
-      if (std::exchange(stamp_[table_.head(route)], now_) != now_) forest_.edge_route.push_back(route);
+    std::size_t first = routes.size() - 1;
+    while (first > 0 && stamp_[table_.head(routes[first - 1])] != now_) --first;
+    for (std::size_t i = first; i < routes.size(); ++i) {
+      stamp_[table_.head(routes[i])] = now_;
+      forest_.edge_route.push_back(routes[i]);
+    }
   }
 
   const Instance &instance_;

@@ -52,8 +52,8 @@ public:
     return sent;
   }
 
-  // The nodes that can still send to the sink: after a flow that fell short, or that nothing could increase,
-  // the sink's side of the minimum cut with the fewest nodes there.
+  // The nodes that can still send to the sink. After a maximum flow: the sink's side of the minimum cut with the
+  // fewest nodes there.
   std::vector<std::uint8_t> sink_side(Node sink) {
     const Cap own = std::exchange(left_[sink], Cap{0});
     find_levels(sink);

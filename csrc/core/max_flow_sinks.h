@@ -36,7 +36,7 @@ public:
     return wanted - flow_.flow_to(sink, wanted);
   }
 
-  // After `shortfall`: the far side of the minimum cut, of those the one with the fewest nodes.
+  // After `shortfall` > 0, or where a cut of exactly the supply parts the sink from the source: the far side of the minimum cut, of those the one with the fewest nodes.
   std::vector<std::uint8_t> far_side(Node sink) { return flow_.sink_side(sink); }
 
   void merge(Node sink) {

@@ -93,6 +93,24 @@ std::vector<Node> sink_order(const Instance &instance) {
   return near_order(instance.nodes, instance.src, instance.dst, instance.terminal);
 }
 
+// The cut is tight, so the flow from outside to a terminal on its far side is maximum and shows the least tight far
+// side around that terminal. Taking it for every terminal that is still there leaves none smaller.
+template <typename Cap> Cut shrink_far_side(const Instance &instance, SinkPass<Cap> &pass, Cut best) {
+  pass.unmerge_all();
+  for (Node v = 0; v < instance.nodes; ++v)
+    if (best.side[v]) pass.merge(v);
+  for (Node sink = 0; sink < instance.nodes; ++sink) {
+    if (best.side[sink] || !instance.terminal[sink]) continue;
+    pass.shortfall(sink);
+    const auto far = pass.far_side(sink);
+    for (Node v = 0; v < instance.nodes; ++v)
+      if (!far[v] && !best.side[v]) best.side[v] = 1, pass.merge(v);
+  }
+  std::vector<std::uint8_t> far(instance.nodes);
+  for (Node v = 0; v < instance.nodes; ++v) far[v] = !best.side[v];
+  return cut_without(instance, far);
+}
+
 template <typename Cap> Cut raise_to_optimum(const Instance &instance, Cut best) {
   SinkPass<Cap> pass(instance.nodes, instance.src, instance.dst);
   const auto set_ratio = [&] {
@@ -109,12 +127,7 @@ template <typename Cap> Cut raise_to_optimum(const Instance &instance, Cut best)
     }
     pass.merge(sink);
   }
-  // At the optimum the cut is tight: the flow to a terminal beyond it is maximum, and leaves the smallest far side.
-  pass.unmerge_all();
-  Node beyond = 0;
-  while (best.side[beyond] || !instance.terminal[beyond]) ++beyond;
-  pass.shortfall(beyond);
-  return cut_without(instance, pass.far_side(beyond));
+  return shrink_far_side(instance, pass, std::move(best));
 }
 
 template <typename Cap> std::optional<Cut> first_violation(const Instance &slots, std::int64_t k) {
