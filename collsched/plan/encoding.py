@@ -69,13 +69,13 @@ def encode(
 
 
 def encode_bound(bound: Sequence[Optimum]) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.integer[Any]]]]:
-    """The claims about optimality, which follow from the rest and stay outside the digest."""
+    """The claims about optimality, which follow from the rest and stay outside the digest. Only what a cut proves is
+    kept: `Optimum.limit` comes from a linear program, and whoever reads the file could not check it."""
     header = [
         {
             "ratio": str(optimum.ratio),
             "k": optimum.k,
             "U": str(optimum.U),
-            "certified": optimum.certified,
             "cut": None
             if optimum.cut is None
             else {"weight_inside": optimum.cut.weight_inside, "exit_bandwidth": str(optimum.cut.exit_bandwidth)},
@@ -219,12 +219,11 @@ def _forest(field: Field, sections: Sections, name: str, topology: Topology, dir
 
 
 def _optimum(field: Field, sections: Sections, name: str, nodes: int) -> Optimum:
-    ratio, k, u, certified, cut_at = field.keys("ratio", "k", "U", "certified", "cut")
+    ratio_at, k_at, slots_at, cut_at = field.keys("ratio", "k", "U", "cut")
     cut = None
     if cut_at.value is not None:
         weight, bandwidth = cut_at.keys("weight_inside", "exit_bandwidth")
         side = tuple(sections.take(f"{name}.side", nodes, "a node id").tolist())
         cut = Cut(side, weight.number(0, _MAX_WEIGHT), bandwidth.fraction(positive=True))
-    return Optimum(
-        ratio.fraction(positive=False), cut, k.number(1, _MAX_WEIGHT), u.fraction(positive=False), certified.flag()
-    )
+    ratio, k, slots = ratio_at.fraction(positive=False), k_at.number(1, _MAX_WEIGHT), slots_at.fraction(positive=False)
+    return Optimum(ratio, cut, k, slots, certified=slots / k == ratio)

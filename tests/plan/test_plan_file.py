@@ -44,7 +44,8 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None
     plan.save(path)
     loaded = Plan.load(path)
     assert loaded.digest == plan.digest
-    assert (loaded.topology, loaded.collective, loaded.bound) == (plan.topology, plan.collective, plan.bound)
+    assert (loaded.topology, loaded.collective) == (plan.topology, plan.collective)
+    assert loaded.bound == tuple(replace(optimum, limit=None) for optimum in plan.bound)
     assert (loaded.options, loaded.provenance) == (plan.options, plan.provenance)
     report = loaded.verify(topology=plan.topology)
     assert report.ratio >= report.bound
