@@ -11,6 +11,7 @@ Names load when first used, so that `import collsched` costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from collsched.errors import UnreachableError as UnreachableError
     from collsched.errors import VerificationError as VerificationError
     from collsched.plan import Plan as Plan
-    from collsched.runtime.communicator import Communicator as Communicator
     from collsched.runtime import connect as connect
+    from collsched.runtime.communicator import Communicator as Communicator
     from collsched.topology import bundled as bundled
     from collsched.topology import from_networkx as from_networkx
     from collsched.topology import load_topology as load_topology
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from collsched.topology.model import Topology as Topology
 
 __version__ = "0.1.0"
+
+# In a checkout, where this directory hides the installed package, its native modules are found all the same.
+__path__ = extend_path(__path__, __name__)
 
 _HOME = {
     "Collective": "collsched.collective",

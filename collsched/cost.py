@@ -1,8 +1,8 @@
 """Predicted time of a forest, or of two in turn: an alpha–beta model.
 
 A chunk that flows down a tree in s segments takes s + D − 1 steps on D hops: s to leave the root, D − 1 more until the
-last one has arrived. All trees share the links; together they keep the fullest link busy for B = (M / W) · ratio seconds,
-so that a step lasts B / s and costs the latency α of one hop once:
+last one has arrived. All trees share the links; together they keep the fullest link busy for B = (M / W) · ratio
+seconds, so that a step lasts B / s and costs the latency α of one hop once:
 
     T(s) = (s + D − 1) · (B / s + α)        steps × one step
          = B + (D − 1)·B/s + (s + D − 1)·α

@@ -13,7 +13,6 @@ from collsched.collective import Collective, Kind
 from collsched.errors import InputError
 from collsched.topology.model import Topology
 
-
 MOST_SLOTS = 1 << 61  # capacities or slots of all links together, so that no sum overflows
 
 Arrays = tuple[

@@ -113,7 +113,7 @@ def test_known_optimum(name, boxes, ratio, missing):
 
 
 def test_optima(golden):
-    """The bound of an allgather on every machine at every scale; at small ones flows that share no code prove it too."""
+    """The bound of an allgather on every machine at every scale; at small ones, flows that share no code prove it."""
     rows = []
     for name in bundled_names():
         for params in SCALES.get(name, BOXES):
