@@ -5,12 +5,13 @@ reduction must unite disjoint sets, so that no contribution counts twice. Where 
 the place holds the shard's data. A rank outside the group contributes nothing, but data that it relays is marked with
 its bit: that is how the rule “overwrite” sees that data passed through it.
 
+A place refers to its set, and sets are never changed: a copy passes the reference on, a reduction makes a new set.
 Chunks do not interact, so they are taken in blocks, and a block's transfers wave by wave.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +26,13 @@ _BLOCK_BYTES = 1 << 24  # memory of one block's places
 Words = NDArray[np.uint64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bits:
-    """The sets that the collective speaks of, as words of 64 bits."""
-
-    own: Words  # [ranks, words] what a rank contributes
-    relay: Words  # [ranks, words] what it marks passing data with
-    goal: Words  # [words] what the promise asks for
-    care: Words  # [words] the bits that the promise looks at
-
-
 def check_flow(facts: Facts, order: Order, overwrites: Mask) -> None:
     """Run all chunks and compare with the promise. Raises VerificationError.
 
     O(transfers · ranks / 64) word operations if the collective reduces, else O(transfers).
     """
-    bits = _bits(facts)
     chunks = len(facts.chunks.shard)
-    step = max(1, _BLOCK_BYTES // max(1, bits.own.nbytes))
+    step = max(1, _BLOCK_BYTES // (facts.ranks * _words(facts) * 8))
     blocks = -(-chunks // step)
     wave = np.searchsorted(order.begin, order.position, side="right") - 1
     key = (facts.transfers.chunk // step) * np.int64(order.waves) + wave
@@ -51,42 +41,50 @@ def check_flow(facts: Facts, order: Order, overwrites: Mask) -> None:
     sequence = np.argsort(key, kind="stable")
     ends = np.cumsum(np.bincount(key, minlength=blocks * order.waves))
     for block in range(blocks):
-        state = _State(facts, bits, block * step, min(step, chunks - block * step))
-        for i in range(block * order.waves, (block + 1) * order.waves):
-            transfers = sequence[ends[i - 1] if i else 0 : ends[i]]
+        first, last = block * order.waves, (block + 1) * order.waves
+        begin = np.append(ends[first - 1] if first else 0, ends[first:last])
+        state = _State(facts, block * step, min(step, chunks - block * step), sequence[begin[0] : begin[-1]])
+        for one, next_one in pairwise(begin.tolist()):
+            transfers = sequence[one:next_one]
             if len(transfers):
                 state.run(transfers, overwrites)
         state.check_promise()
 
 
-def _bits(facts: Facts) -> _Bits:
-    collective, ranks = facts.collective, facts.ranks
-    if not PROMISES[collective.kind].reduced:
-        one = np.ones(1, np.uint64)
-        return _Bits(np.ones((ranks, 1), np.uint64), np.zeros((ranks, 1), np.uint64), one, one)
-    words = -(-ranks // 64)
-    single = np.zeros((ranks, words), np.uint64)
-    number = np.arange(ranks)
-    single[number, number // 64] = np.uint64(1) << (number % 64).astype(np.uint64)
-    member = np.zeros((ranks, 1), bool)
-    member[list(collective.group)] = True
-    group = np.bitwise_or.reduce(single[list(collective.group)], axis=0)
-    nothing = np.zeros_like(single)
-    return _Bits(np.where(member, single, nothing), np.where(member, nothing, single), group, group)
+def _words(facts: Facts) -> int:
+    """64-bit words of a set."""
+    return -(-facts.ranks // 64) if PROMISES[facts.collective.kind].reduced else 1
+
+
+def _singles(facts: Facts) -> Words:
+    """[ranks, words] For each rank, the set of what it contributes; just one bit where nothing is reduced."""
+    if not PROMISES[facts.collective.kind].reduced:
+        return np.ones((facts.ranks, 1), np.uint64)
+    single = np.zeros((facts.ranks, _words(facts)), np.uint64)
+    rank = np.arange(facts.ranks)
+    single[rank, rank // 64] = np.uint64(1) << (rank % 64).astype(np.uint64)
+    return single
 
 
 class _State:
-    """The places of a block of chunks: for each its set, and how many bits the set has."""
+    """The places of a block of chunks. Place p holds set number held[p]; set 0 is empty, set 1 + r is rank r's own."""
 
-    def __init__(self, facts: Facts, bits: _Bits, first: int, count: int) -> None:
-        self.facts, self.bits, self.first, self.count = facts, bits, first, count
-        self.ranks = facts.ranks
-        self.sets = np.zeros((count * self.ranks, bits.own.shape[1]), np.uint64)
+    def __init__(self, facts: Facts, first: int, count: int, transfers: Ints) -> None:
+        self.facts, self.first, self.count, self.ranks = facts, first, count, facts.ranks
+        self.promise = PROMISES[facts.collective.kind]
+        self.relays = np.full(self.ranks, self.promise.reduced)
+        self.relays[list(facts.collective.group)] = False
+        made = int((facts.transfers.op[transfers] == REDUCE).sum() + self.relays[facts.src[transfers]].sum())
+        self.sets = np.empty((1 + self.ranks + made, _words(facts)), np.uint64)
+        self.sets[0] = 0
+        self.sets[1 : 1 + self.ranks] = _singles(facts)
+        self.size = np.empty(len(self.sets), np.int64)
+        self.size[: 1 + self.ranks] = _count(self.sets[: 1 + self.ranks])
+        self.known = 1 + self.ranks
+        self.held = np.zeros(count * self.ranks, np.int32)
         for shard, chunks in self._by_shard():
-            before = list(holders(facts.collective, shard, PROMISES[facts.collective.kind].before))
-            places = (chunks[:, None] * self.ranks + np.array(before)).ravel()
-            self.sets[places] = np.tile(bits.own[before], (len(chunks), 1))
-        self.size = _count(self.sets)
+            before = np.array(holders(facts.collective, shard, self.promise.before))
+            self.held[chunks[:, None] * self.ranks + before] = 1 + before
 
     def _by_shard(self) -> list[tuple[int, Ints]]:
         """The shards of the block, each with its chunks, numbered within the block."""
@@ -95,82 +93,80 @@ class _State:
         starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
         return [(int(shard[part[0]]), part) for part in np.split(order, starts[1:]) if len(part)]
 
+    def _add(self, sets: Words) -> NDArray[np.int32]:
+        """Numbers for new sets."""
+        numbers = np.arange(self.known, self.known + len(sets), dtype=np.int32)
+        self.known += len(sets)
+        self.sets[numbers[0] : self.known] = sets
+        self.size[numbers[0] : self.known] = _count(sets)
+        return numbers
+
     def run(self, transfers: Ints, overwrites: Mask) -> None:
         """One wave: all reads, then all writes."""
         facts = self.facts
         base = (facts.transfers.chunk[transfers] - self.first) * np.int64(self.ranks)
-        source, target = base + facts.src[transfers], base + facts.dst[transfers]
-        if not self.size[source].all():
-            empty = transfers[np.flatnonzero(self.size[source] == 0)[0]]
-            fail(
-                "data",
-                f"{facts.transfer_name(int(empty))} is sent by a rank that holds none of it",
-                "data comes from somewhere",
-            )
-        moved, size = self.sets[source], self.size[source]
-        if len(facts.collective.group) < self.ranks:
-            moved |= self.bits.relay[facts.src[transfers]]
-            size = _count(moved)
-        reduces = facts.transfers.op[transfers] == REDUCE
+        target = base + facts.dst[transfers]
+        moved = self.held[base + facts.src[transfers]]
+        if not moved.all():
+            empty = facts.transfer_name(int(transfers[np.flatnonzero(moved == 0)[0]]))
+            fail("data", f"{empty} is sent by a rank that holds none of it", "data comes from somewhere")
+        passing = np.flatnonzero(self.relays[facts.src[transfers]])
+        if len(passing):
+            mark = self.sets[1 + facts.src[transfers[passing]]]
+            moved[passing] = self._add(self.sets[moved[passing]] | mark)
         self._overwrite(transfers, overwrites, moved)
+        reduces = facts.transfers.op[transfers] == REDUCE
         if reduces.any():
-            self._reduce(transfers[reduces], target[reduces], moved[reduces], size[reduces])
-            moved, size, target = moved[~reduces], size[~reduces], target[~reduces]
-        self.sets[target] = moved
-        self.size[target] = size
+            self._reduce(transfers[reduces], target[reduces], moved[reduces])
+            moved, target = moved[~reduces], target[~reduces]
+        self.held[target] = moved
 
-    def _overwrite(self, transfers: Ints, overwrites: Mask, moved: Words) -> None:
+    def _overwrite(self, transfers: Ints, overwrites: Mask, moved: NDArray[np.int32]) -> None:
         """A copy that replaces data in use carries the bit of the rank it arrives at: it depends on the one reader."""
         check = np.flatnonzero(overwrites[transfers])
         at = self.facts.dst[transfers[check]]
-        bit = moved[check, at // 64] >> (at % 64).astype(np.uint64) & np.uint64(1)
+        bit = self.sets[moved[check], at // 64] >> (at % 64).astype(np.uint64) & np.uint64(1)
         if not bit.all():
-            lost = transfers[check[np.flatnonzero(bit == 0)[0]]]
-            fail(
-                "overwrite",
-                self.facts.transfer_name(int(lost)),
-                "data in use may be replaced only by what was computed from its one reader",
-            )
+            lost = self.facts.transfer_name(int(transfers[check[np.flatnonzero(bit == 0)[0]]]))
+            fail("overwrite", lost, "data in use may be replaced only by what was computed from its one reader")
 
-    def _reduce(self, transfers: Ints, target: Ints, moved: Words, size: Ints) -> None:
+    def _reduce(self, transfers: Ints, target: Ints, moved: NDArray[np.int32]) -> None:
         order = np.argsort(target, kind="stable")
         begin = np.flatnonzero(np.diff(target[order], prepend=-1))
-        place = target[order][begin]
-        union = np.bitwise_or.reduceat(moved[order], begin, axis=0) | self.sets[place]
-        count = _count(union)
-        wrong = np.flatnonzero(
-            (count != self.size[place] + np.add.reduceat(size[order], begin)) | (self.size[place] == 0)
-        )
-        if len(wrong):
-            at = int(wrong[0])
+        place, moved = target[order][begin], moved[order]
+        held = self.held[place]
+        arriving = self.sets[moved]
+        if len(begin) < len(moved):
+            arriving = np.bitwise_or.reduceat(arriving, begin, axis=0)
+        arriving |= self.sets[held]
+        united = self._add(arriving)
+        wrong = (self.size[united] != self.size[held] + np.add.reduceat(self.size[moved], begin)) | (held == 0)
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
             witness = self.facts.transfer_name(int(transfers[order[begin[at]]]))
-            if self.size[place[at]] == 0:
+            if held[at] == 0:
                 fail("data", f"{witness}, reduces onto a place that holds nothing", "a reduction adds to something")
             fail("once", f"{witness}, or one that arrives with it", "each contribution is reduced exactly once")
-        self.sets[place] = union
-        self.size[place] = count
+        self.held[place] = united
 
     def check_promise(self) -> None:
         """Every rank that the collective promises a shard to holds all of it."""
-        collective = self.facts.collective
+        group = np.bitwise_or.reduce(_singles(self.facts)[list(self.facts.collective.group)], axis=0)
+        kept = (self.sets[: self.known] & group == group).all(axis=1)
         for shard, chunks in self._by_shard():
-            after = np.array(holders(collective, shard, PROMISES[collective.kind].after))
-            found = self.sets[chunks[:, None] * self.ranks + after] & self.bits.care
-            wrong = np.argwhere((found != self.bits.goal).any(axis=-1))
+            after = np.array(holders(self.facts.collective, shard, self.promise.after))
+            wrong = np.argwhere(~kept[self.held[chunks[:, None] * self.ranks + after]])
             if len(wrong):
                 chunk, rank = (int(i) for i in wrong[0])
-                fail(
-                    "promise",
-                    self._missing(int(chunks[chunk]), int(after[rank])),
-                    f"so the {collective.kind} is not done",
-                )
+                witness = self._missing(int(chunks[chunk]), int(after[rank]))
+                fail("promise", witness, f"so the {self.facts.collective.kind} is not done")
 
     def _missing(self, chunk: int, rank: int) -> str:
         name = self.facts.rank_name
         text = f"{name(rank)} does not end with {self.facts.chunk_name(self.first + chunk)}"
-        if not PROMISES[self.facts.collective.kind].reduced:
+        if not self.promise.reduced:
             return text
-        found = self.sets[chunk * self.ranks + rank]
+        found = self.sets[self.held[chunk * self.ranks + rank]]
         absent = [r for r in self.facts.collective.group if not int(found[r // 64]) >> r % 64 & 1]
         return f"{text}: {len(absent)} contributions are missing, such as that of {name(absent[0])}"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collsched.ir.verify.structure import Facts, Ints, fail
+from collsched.ir.verify.structure import Facts, Ints, Ints32, Mask, fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Order:
     """`position[t]` is transfer t's place in a topological order. Wave w is the places begin[w] … begin[w + 1] − 1: no
     transfer of a wave has a member of its join in the same wave."""
 
-    position: Ints
+    position: Ints32
     begin: Ints
 
     @property
@@ -29,30 +29,30 @@ class Order:
 
 def topological_order(facts: Facts) -> Order:
     """Raises VerificationError for a deadlock. Linear, with one numpy round per layer in the general case."""
-    position = np.arange(len(facts))
+    position = np.arange(len(facts), dtype=np.int32)
     latest = _latest_member(facts, position)
     if (latest >= position).any():
         position = _by_layers(facts)
         latest = _latest_member(facts, position)
-    reach = np.empty(len(facts), np.int64)
+    reach = np.empty(len(facts), np.int32)
     reach[position] = latest
     reach = np.maximum.accumulate(reach)
     begin = [0]
     while begin[-1] < len(facts):
-        begin.append(int(np.searchsorted(reach, begin[-1])))
+        begin.append(int(np.searchsorted(reach, np.int32(begin[-1]))))
     return Order(position, np.array(begin, np.int64))
 
 
-def _latest_member(facts: Facts, position: Ints) -> Ints:
+def _latest_member(facts: Facts, position: Ints32) -> Ints32:
     """The last place of a member of each transfer's join, −1 without one."""
-    latest = np.full(len(facts.join_sizes), -1, np.int64)
+    latest = np.full(len(facts.join_sizes), -1, np.int32)
     full = np.flatnonzero(facts.join_sizes)
     if len(full):
         latest[full] = np.maximum.reduceat(position[facts.joins.member], facts.joins.ptr[full])
     return latest[facts.transfers.join]
 
 
-def _by_layers(facts: Facts) -> Ints:
+def _by_layers(facts: Facts) -> Ints32:
     """Positions from repeatedly removing all transfers that wait for nothing."""
     lane_next, first = _lanes(facts)
     waiters = np.argsort(facts.transfers.join, kind="stable")  # transfers, grouped by the join they wait for
@@ -62,7 +62,7 @@ def _by_layers(facts: Facts) -> Ints:
     entry_ptr = np.searchsorted(facts.joins.member[by_member], np.arange(len(facts) + 1))
     missing = facts.join_sizes.copy()
     blocked = (missing[facts.transfers.join] > 0).astype(np.int64) + ~first
-    position, placed = np.full(len(facts), -1, np.int64), 0
+    position, placed = np.full(len(facts), -1, np.int32), 0
     ready = np.flatnonzero(blocked == 0)
     while len(ready):
         position[ready] = placed + np.arange(len(ready))
@@ -84,7 +84,7 @@ def _by_layers(facts: Facts) -> Ints:
     return position
 
 
-def _lanes(facts: Facts) -> tuple[Ints, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def _lanes(facts: Facts) -> tuple[Ints, Mask]:
     """The next transfer on each transfer's lane (−1: none), and whether it is the first."""
     order = np.lexsort((facts.transfers.channel, facts.transfers.route))
     route, channel = facts.transfers.route[order], facts.transfers.channel[order]

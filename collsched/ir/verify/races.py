@@ -25,73 +25,80 @@ def check_races(facts: Facts, order: Order) -> Mask:
     """The transfers that overwrite an early epoch, for the flow to check. Raises VerificationError for a race."""
     copies = facts.transfers.op == COPY
     source, target, places = _places(facts)
-    last = np.full(places, -1, np.int64)
+    last = np.full(places, -1, order.position.dtype)
     np.maximum.at(last, target[copies], order.position[copies])
     reads = 2 * source + (order.position > last[source])  # epoch: 2 · place + late
     writes = 2 * target + (order.position >= last[target])
     written = np.bincount(writes, minlength=2 * places)
-    copied = np.bincount(writes[copies], minlength=2 * places)
-    _report(
-        facts, copied[writes] > 1, "one copy", "an epoch of a place has one copy; which of two came last is not known"
-    )
-    _report(
-        facts,
-        _awaited(facts, writes, reads) != written[reads],
-        "read",
-        "it must wait for every transfer that writes what it reads",
-    )
-    added = np.flatnonzero(~copies & (copied[writes] > 0))
-    late = np.zeros(len(facts), bool)
-    late[added] = _awaited(facts, np.where(copies, writes, -1), writes, added) != 1
-    _report(facts, late, "one copy", "a reduction onto copied data must wait for the copy")
-    return _overwriting(facts, copies & (order.position == last[target]), target, reads, written)
+    _check_copies(facts, copies, writes, written)
+    _check_reads(facts, reads, writes, written)
+    read = np.bincount(reads, minlength=2 * places)
+    used = (last >= 0) & ((read[::2] > 0) | (written[::2] > 0))  # places that are overwritten in use
+    overwrites = np.zeros(len(facts), bool)
+    copy = np.flatnonzero(copies)
+    overwrites[copy] = used[target[copy]] & (order.position[copy] == last[target[copy]])
+    refused = used & (read[::2] != 1) if facts.collective.kind.reduces else used
+    if refused.any():
+        why = "data in use may be replaced only by what was computed from its one reader"
+        _report(facts, overwrites & refused[target], "overwrite", why)
+    return overwrites
 
 
 def _places(facts: Facts) -> tuple[Ints, Ints, int]:
     """The places that each transfer reads and writes, and how many there are; renumbered where few are used."""
-    source = facts.transfers.chunk * np.int64(facts.ranks) + facts.src
-    target = facts.transfers.chunk * np.int64(facts.ranks) + facts.dst
     places = len(facts.chunks.shard) * facts.ranks
+    narrow = np.int32 if places < 1 << 30 else np.int64  # half the memory to go through
+    first = (facts.transfers.chunk * np.int64(facts.ranks)).astype(narrow)
+    source, target = first + facts.src.astype(narrow), first + facts.dst.astype(narrow)
     if places <= _DENSE * len(facts) + (1 << 16):
         return source, target, places
     used, number = np.unique(np.concatenate([source, target]), return_inverse=True)
     return number[: len(facts)], number[len(facts) :], len(used)
 
 
-def _awaited(facts: Facts, writes: Ints, wanted: Ints, among: Ints | None = None) -> Ints:
-    """How many members of each transfer's join write the wanted epoch. Most joins write a single epoch, and are
-    counted as a whole; of the others each (join, wanted epoch) is expanded once."""
-    join = facts.transfers.join if among is None else facts.transfers.join[among]
-    wanted = wanted if among is None else wanted[among]
+def _check_copies(facts: Facts, copies: Mask, writes: Ints, written: Ints) -> None:
+    copied = np.bincount(writes[copies], minlength=len(written))
+    if (copied > 1).any():
+        _report(facts, copied[writes] > 1, "one copy", "which of two copies comes last must be known")
+    added_to = (copied > 0) & (written > copied)
+    if added_to.any():
+        added = np.flatnonzero(~copies & added_to[writes])
+        late = np.zeros(len(facts), bool)
+        late[added] = _awaited(facts, np.where(copies, writes, -1), writes, added) != 1
+        _report(facts, late, "one copy", "a reduction onto copied data must wait for the copy")
+
+
+def _check_reads(facts: Facts, reads: Ints, writes: Ints, written: Ints) -> None:
+    """Most joins hold just the writes of one epoch, for all that wait for them; the other transfers are counted."""
+    whole = np.full(len(facts.join_sizes), -1, writes.dtype)
     full = np.flatnonzero(facts.join_sizes)
-    lowest = np.full(len(facts.join_sizes), -1, np.int64)
-    highest = lowest.copy()
     if len(full):
         epochs = writes[facts.joins.member]
-        lowest[full] = np.minimum.reduceat(epochs, facts.joins.ptr[full])
-        highest[full] = np.maximum.reduceat(epochs, facts.joins.ptr[full])
-    count = np.where(lowest[join] == wanted, facts.join_sizes[join], 0)
-    mixed = np.flatnonzero(lowest[join] != highest[join])
-    if len(mixed):
-        base = int(wanted.max()) + 1
-        pairs, back = np.unique(join[mixed].astype(np.int64) * base + wanted[mixed], return_inverse=True)
-        of, epoch = np.divmod(pairs, base)
-        sizes = facts.join_sizes[of]
-        pair = np.repeat(np.arange(len(pairs)), sizes)
-        entry = np.arange(len(pair)) + np.repeat(facts.joins.ptr[of] - (np.cumsum(sizes) - sizes), sizes)
-        hit = writes[facts.joins.member[entry]] == epoch[pair]
-        count[mixed] = np.bincount(pair[hit], minlength=len(pairs))[back]
+        lowest = np.minimum.reduceat(epochs, facts.joins.ptr[full])
+        highest = np.maximum.reduceat(epochs, facts.joins.ptr[full])
+        whole[full] = np.where((lowest == highest) & (written[lowest] == facts.join_sizes[full]), lowest, -1)
+    rest = np.flatnonzero(whole[facts.transfers.join] != reads)
+    wrong = np.zeros(len(facts), bool)
+    wrong[rest] = _awaited(facts, writes, reads, rest) != written[reads[rest]]
+    _report(facts, wrong, "read", "it must wait for every transfer that writes what it reads")
+
+
+def _awaited(facts: Facts, writes: Ints, wanted: Ints, among: Ints) -> Ints:
+    """How many members of the joins of some transfers write the wanted epochs; each (join, epoch) is expanded once."""
+    count = np.zeros(len(among), np.int64)
+    waits = np.flatnonzero(facts.join_sizes[facts.transfers.join[among]])
+    if not len(waits):
+        return count
+    join, epoch = facts.transfers.join[among[waits]].astype(np.int64), wanted[among[waits]]
+    base = int(epoch.max()) + 1
+    pairs, back = np.unique(join * base + epoch, return_inverse=True)
+    join, epoch = np.divmod(pairs, base)
+    sizes = facts.join_sizes[join]
+    pair = np.repeat(np.arange(len(pairs)), sizes)
+    entry = np.arange(len(pair)) + np.repeat(facts.joins.ptr[join] - (np.cumsum(sizes) - sizes), sizes)
+    hit = writes[facts.joins.member[entry]] == epoch[pair]
+    count[waits] = np.bincount(pair[hit], minlength=len(pairs))[back]
     return count
-
-
-def _overwriting(facts: Facts, ends_epoch: Mask, target: Ints, reads: Ints, written: Ints) -> Mask:
-    """The copies that end an early epoch which something used; it must have been read exactly once."""
-    read = np.bincount(reads, minlength=len(written))
-    early = 2 * target
-    overwrites = ends_epoch & ((read[early] > 0) | (written[early] > 0))
-    allowed = overwrites if not facts.collective.kind.reduces else overwrites & (read[early] != 1)
-    _report(facts, allowed, "overwrite", "data in use may be replaced only by what was computed from its one reader")
-    return overwrites
 
 
 def _report(facts: Facts, broken: Mask, rule: str, why: str) -> None:

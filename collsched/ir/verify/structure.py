@@ -14,6 +14,7 @@ from collsched.ir.schedule import REDUCE, Schedule
 from collsched.topology.model import Topology
 
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 
