@@ -47,14 +47,14 @@ public:
   }
 
   bool allows(Node from, Node to) const {
-    const std::uint64_t *at_from = &bits_[from * words_], *at_to = &bits_[to * words_];
+    const std::uint64_t *at_from = bits_.data() + from * words_, *at_to = bits_.data() + to * words_;
     for (std::size_t w = 0; w < words_; ++w)
       if (at_to[w] & ~at_from[w] & entered_[w] & full_[w]) return false;
     return true;
   }
 
   void enter(Node from, Node to) {
-    const std::uint64_t *at_from = &bits_[from * words_], *at_to = &bits_[to * words_];
+    const std::uint64_t *at_from = bits_.data() + from * words_, *at_to = bits_.data() + to * words_;
     for (std::size_t w = 0; w < words_; ++w) {
       for (std::uint64_t again = at_to[w] & ~at_from[w] & entered_[w]; again; again &= again - 1) {
         const int bit = std::countr_zero(again);
@@ -84,7 +84,7 @@ public:
 private:
   void widen() {
     std::vector<std::uint64_t> wider(nodes_ * (words_ + 1), 0);
-    for (Node v = 0; v < nodes_; ++v) std::copy_n(&bits_[v * words_], words_, &wider[v * (words_ + 1)]);
+    for (Node v = 0; v < nodes_; ++v) std::copy_n(bits_.data() + v * words_, words_, wider.data() + v * (words_ + 1));
     bits_ = std::move(wider);
     ++words_;
   }
