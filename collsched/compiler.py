@@ -56,13 +56,12 @@ def compile(
     pipeline: Pipeline = "auto",
     stages: Stages | None = None,
 ) -> Plan:
-    """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per unit of weight
-    and root.
+    """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per root.
 
-    `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, the default
-    of its exports. `seed`: equal arguments give equal plans. `stages` is told of each stage and keeps its time.
-    Raises InputError for arguments that do not fit, UnreachableError (with a witness) for ranks that the data cannot
-    reach, VerificationError where the compiler itself is at fault.
+    `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, which its
+    exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans. `stages`
+    is told of each stage and keeps its time. Raises InputError for arguments that do not fit, UnreachableError (with a
+    witness) for ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
     """
     _check_options(size, trees_per_root, seed, pipeline)
     collective = make_collective(topology, kind, group=group, root=root, shards=shards)

@@ -19,6 +19,8 @@ from collsched.plan import container, encoding
 from collsched.plan.audit import PlanReport, audit
 from collsched.topology.model import Topology
 
+MOST_TRANSFERS = 10**6  # that an export has unless asked for more
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -92,9 +94,14 @@ class Plan:
 
     @property
     def segments(self) -> int:
-        """Pipeline pieces of a chunk that the plan was made for (option `segments`; 1 without it)."""
+        """Pipeline pieces of a chunk: option `segments`; without it what is predicted to be fastest at `size`, within a
+        million transfers."""
         pieces = self.options.get("segments")
-        return pieces if isinstance(pieces, int) else 1
+        if isinstance(pieces, int):
+            return pieces
+        return max(
+            1, min(max(self.predict(self.size).segments), MOST_TRANSFERS // (1 + self.report.schedule.transfers))
+        )
 
     @property
     def weight(self) -> int:
