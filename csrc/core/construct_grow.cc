@@ -38,44 +38,49 @@ void Grower::build_groups() {
   group_begin_.push_back(static_cast<std::uint32_t>(groups_.size()));
 }
 
-// How many routes a tree rooted at a rank of `home` may want to send through switch s: one to each
-// terminal and nest below it, and those of its best upward neighbour. Nests around the root need none.
-std::int64_t Grower::reach(Node s, std::int32_t home, std::vector<std::int64_t> &memo) const {
-  if (memo[s] >= 0) return memo[s];
-  memo[s] = 0; // a cycle of switches adds nothing
-  std::int64_t down = 0, up = 0;
-  for (auto g = group_begin_[s]; g < group_begin_[s + 1]; ++g) {
-    if (!groups_[g].multi) {
-      bool around = false;
-      for (auto x = home; x != Nests::kNone; x = nests_.parent(x)) around |= x == groups_[g].nest;
-      down += !around;
-      continue;
+// How many routes a tree rooted at a rank of nest `home` may want to send through switch s: one to each
+// terminal and to each nest, not around the root, that routes from s come to first.
+std::int64_t Grower::reach(Node s, std::int32_t home) {
+  ++phase_;
+  std::int64_t routes = 0;
+  std::vector<std::uint8_t> around(nests_.size(), 0), counted(nests_.size(), 0);
+  for (auto x = home; x != Nests::kNone; x = nests_.parent(x)) around[x] = 1;
+  queue_.assign(1, s);
+  seen_[s] = phase_;
+  for (std::size_t i = 0; i < queue_.size(); ++i)
+    for (Arc a : p_.adjacency.out(queue_[i])) {
+      const Node v = net_.dst[a];
+      const auto nest = nests_.entered(a), inner = nests_.inner(v);
+      if (nest != Nests::kNone && !around[nest] && !counted[nest]) {
+        counted[nest] = 1;
+        ++routes;
+      }
+      if (seen_[v] == phase_ || (nest != Nests::kNone && !nests_.is_star(nest))) continue;
+      seen_[v] = phase_;
+      if (!p_.is_terminal(v)) queue_.push_back(v);
+      else if (inner == Nests::kNone || around[inner]) ++routes;
     }
-    for (auto i = groups_[g].begin; i < groups_[g].end; ++i)
-      up = std::max(up, reach(net_.dst[grouped_[i]], home, memo));
-  }
-  return memo[s] = down + up;
+  return routes;
 }
 
 void Grower::estimate_reserves(std::int64_t k) {
-  std::vector<std::int64_t> memo;
-  std::int32_t home = Nests::kNone - 1;
-  for (Node u : p_.terminals) {
-    if (nests_.inner(u) != home || memo.empty()) {
-      home = nests_.inner(u);
-      memo.assign(net_.nodes, -1);
-    }
+  std::vector<std::int32_t> home_of(net_.nodes, Nests::kNone - 1); // per switch: the nest that its memo is for
+  std::vector<std::int64_t> memo(net_.nodes, 0);
+  for (Node u : p_.terminals)
     for (Arc a : p_.adjacency.out(u)) {
-      const Node v = net_.dst[a];
+      const Node s = net_.dst[a];
       std::int64_t routes = 1;
-      if (!p_.is_terminal(v)) {
-        routes = reach(v, home, memo);
-        for (Arc b : p_.adjacency.out(v)) // its own port
+      if (!p_.is_terminal(s)) {
+        if (home_of[s] != nests_.inner(u)) {
+          home_of[s] = nests_.inner(u);
+          memo[s] = reach(s, home_of[s]);
+        }
+        routes = memo[s];
+        for (Arc b : p_.adjacency.out(s)) // its own port
           if (net_.dst[b] == u && nests_.entered(b) == Nests::kNone) --routes;
       }
       reserve_[a] = std::min(net_.capacity[a], routes * k * net_.weight[u]);
     }
-  }
 }
 
 void Grower::begin(std::size_t tree) {
@@ -135,15 +140,27 @@ Capacity Grower::available(Arc a) const {
   return p_.residual[a] - (keep ? reserve_[a] : 0);
 }
 
-// Whether the nests that an arc enters still admit this tree.
+// Whether the nests that an arc enters still admit this tree. A star that is entered can be passed.
 bool Grower::open(Arc a) const {
   const auto outer = nests_.entered(a);
   if (outer == Nests::kNone || !entered_[outer]) return true;
-  if (mode_ == Mode::strict || mode_ == Mode::ports) return false;
+  if (nests_.is_star(outer)) return nests_.slack[outer] >= m_;
+  if (once()) return false;
   for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
     if (entered_[x] && nests_.slack[x] < m_) return false;
     if (x == outer) return true;
   }
+}
+
+// Whether no arc into a nest can be open, known without looking at the arcs.
+bool Grower::closed(std::int32_t nest) const {
+  return nest != Nests::kNone && entered_[nest] && once() && !nests_.is_star(nest);
+}
+
+// Whether a route that has come to switch s from elsewhere may only pass through it.
+bool Grower::passing(Node s) const {
+  const auto x = nests_.inner(s);
+  return x != Nests::kNone && nests_.is_star(x) && entered_[x] && once() && distance_[s] > 1;
 }
 
 bool Grower::live(Arc a) const { return available(a) >= m_ && open(a); }
@@ -218,7 +235,7 @@ bool Grower::layer() {
     for (Arc a : p_.adjacency.out(s)) {
       const Node v = net_.dst[a];
       if (p_.is_terminal(v)) {
-        if (!found && !reached_[v] && live(a)) {
+        if (!found && !reached_[v] && live(a) && !passing(s)) {
           found = true;
           depth_ = distance_[s];
         }
@@ -251,7 +268,7 @@ Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
     const Node v = net_.dst[a];
     float share = this->share(a);
     if (p_.is_terminal(v)) {
-      if (reached_[v] || distance_[s] == 0) continue; // direct links are not routes through switches
+      if (reached_[v] || distance_[s] == 0 || passing(s)) continue; // a direct link is no route through switches
       if (end - begin > 1) share += relay_share(v);
       if (share <= most) continue;
     } else {
@@ -267,7 +284,8 @@ Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
 
 // Whether switch v lies one layer beyond s and is not exhausted.
 bool Grower::ahead(Node s, Node v) const {
-  return seen_[v] == phase_ && distance_[v] == distance_[s] + 1 && cursor_[v] < group_begin_[v + 1] - group_begin_[v];
+  return seen_[v] == phase_ && distance_[v] == distance_[s] + 1 && distance_[v] <= depth_ &&
+         cursor_[v] < group_begin_[v + 1] - group_begin_[v];
 }
 
 bool Grower::find_path(Node u) {
@@ -281,8 +299,7 @@ bool Grower::descend(Node s) {
   const auto first = group_begin_[s], count = group_begin_[s + 1] - first;
   while (cursor_[s] < count) {
     const Group &group = groups_[first + (start_[s] + cursor_[s]) % count];
-    const bool closed = group.nest != Nests::kNone && entered_[group.nest] && (mode_ == Mode::strict || mode_ == Mode::ports);
-    const Arc a = closed ? -1 : pick(s, group.begin, group.end);
+    const Arc a = closed(group.nest) ? -1 : pick(s, group.begin, group.end);
     if (a < 0) {
       ++cursor_[s];
       continue;
@@ -312,7 +329,7 @@ bool Grower::enter(Node s) {
       if (!live(a)) continue;
       float score = share(a);
       if (p_.is_terminal(v)) {
-        if (reached_[v]) continue;
+        if (reached_[v] || passing(s)) continue;
         score += relay_share(v);
       } else {
         if (!ahead(s, v)) continue;
@@ -343,7 +360,8 @@ void Grower::arrive(Node v) {
     const auto outer = nests_.entered(a);
     if (outer == Nests::kNone) continue;
     for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
-      if (entered_[x]) {
+      const bool passed = nests_.is_star(x) && nests_.inner(v) != x;
+      if (entered_[x] || passed) {
         nests_.slack[x] -= m_;
         spent_.emplace_back(x, m_);
       }

@@ -43,7 +43,7 @@ private:
 
   void build_groups();
   void estimate_reserves(std::int64_t k);
-  std::int64_t reach(Node s, std::int32_t home, std::vector<std::int64_t> &memo) const;
+  std::int64_t reach(Node s, std::int32_t home);
   void begin(std::size_t tree);
   std::size_t run(Mode mode);
   void expand();
@@ -60,6 +60,9 @@ private:
   float relay_share(Node v) const;
   bool live(Arc a) const;
   bool open(Arc a) const;
+  bool closed(std::int32_t nest) const;
+  bool passing(Node s) const;
+  bool once() const { return mode_ == Mode::strict || mode_ == Mode::ports; } // nests are entered once
   Capacity available(Arc a) const;
   void arrive(Node v);
   void mark(Node v);

@@ -7,9 +7,7 @@ namespace collsched::construct {
 
 namespace {
 
-// Links whose capacities differ by less than this factor count as one tier.
-constexpr double kTierGap = 1.4;
-constexpr int kMaxTiers = 12;
+constexpr std::size_t kMaxTiers = 12; // of more distinct capacities, the widest gaps count
 constexpr double kInnermostRatio = 64;
 
 struct UnionFind {
@@ -34,12 +32,13 @@ Nests::Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, do
   std::vector<Set> found;
   propose_tiers(found);
   propose_levels(found);
+  propose_stars(found);
   accept(std::move(found), k, max_ratio);
   for (Arc a = 0; a < net.arcs(); ++a) entered_[a] = outermost(net.src[a], net.dst[a]);
 }
 
 // Components with two or more terminals, but not all of them; label -1 leaves a node out.
-void Nests::components(const std::vector<Node> &label, std::vector<Set> &found) const {
+void Nests::components(const std::vector<Node> &label, Kind kind, std::vector<Set> &found) const {
   std::vector<std::int32_t> terminals(net_.nodes, 0), slot(net_.nodes, kNone);
   std::int32_t all = 0;
   for (Node v = 0; v < net_.nodes; ++v)
@@ -52,29 +51,43 @@ void Nests::components(const std::vector<Node> &label, std::vector<Set> &found) 
     if (c < 0 || terminals[c] < 2 || terminals[c] == all) continue;
     if (slot[c] == kNone) {
       slot[c] = static_cast<std::int32_t>(found.size());
-      found.emplace_back();
+      found.push_back({kind, {}});
     }
-    found[slot[c]].push_back(v);
+    found[slot[c]].nodes.push_back(v);
   }
 }
 
 void Nests::propose_tiers(std::vector<Set> &found) const {
   std::vector<Arc> order(net_.arcs());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](Arc a, Arc b) { return net_.capacity[a] > net_.capacity[b]; });
-  UnionFind sets(net_.nodes);
-  int tiers = 0;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const Arc a = order[i];
-    if (i > 0) {
-      const auto above = static_cast<double>(net_.capacity[order[i - 1]]);
-      if (above > kTierGap * static_cast<double>(net_.capacity[a])) {
-        if (++tiers > kMaxTiers) return;
-        components(sets.labels(), found);
-      }
-    }
-    sets.join(net_.src[a], net_.dst[a]);
+  std::stable_sort(order.begin(), order.end(), [&](Arc a, Arc b) { return net_.capacity[a] > net_.capacity[b]; });
+  std::vector<std::pair<double, std::size_t>> gaps; // where a tier ends, the widest gaps first
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    const auto above = net_.capacity[order[i - 1]], below = net_.capacity[order[i]];
+    if (above > below) gaps.emplace_back(-static_cast<double>(above) / static_cast<double>(std::max<Capacity>(1, below)), i);
   }
+  std::sort(gaps.begin(), gaps.end());
+  if (gaps.size() > kMaxTiers) gaps.resize(kMaxTiers);
+  std::vector<std::uint8_t> ends(order.size(), 0);
+  for (auto [_, i] : gaps) ends[i] = 1;
+  UnionFind sets(net_.nodes);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    if (ends[i]) components(sets.labels(), Kind::component, found);
+    sets.join(net_.src[order[i]], net_.dst[order[i]]);
+  }
+}
+
+void Nests::propose_stars(std::vector<Set> &found) const {
+  std::vector<Node> label(net_.nodes, -1);
+  for (Node v = 0; v < net_.nodes; ++v) {
+    if (!net_.terminal[v]) label[v] = v;
+    const auto ports = adjacency_.in(v);
+    const auto same = [&](Arc a) { return net_.src[a] == net_.src[ports[0]]; };
+    if (net_.terminal[v] && !ports.empty() && !net_.terminal[net_.src[ports[0]]] &&
+        std::all_of(ports.begin(), ports.end(), same))
+      label[v] = net_.src[ports[0]];
+  }
+  components(label, Kind::star, found);
 }
 
 void Nests::propose_levels(std::vector<Set> &found) const {
@@ -98,11 +111,11 @@ void Nests::propose_levels(std::vector<Set> &found) const {
     auto label = sets.labels();
     for (Node v = 0; v < net_.nodes; ++v)
       if (height[v] < 0 || height[v] >= level) label[v] = -1;
-    components(label, found);
+    components(label, Kind::component, found);
   }
 }
 
-bool Nests::useful(const Set &set, std::int64_t k, double max_ratio, Capacity &slack) const {
+bool Nests::useful(const std::vector<Node> &set, std::int64_t k, double max_ratio, Capacity &slack) const {
   std::int64_t inside = 0;
   for (Node v : set) inside += net_.weight[v];
   const std::int64_t need = k * (net_.total_weight() - inside);
@@ -117,10 +130,10 @@ bool Nests::useful(const Set &set, std::int64_t k, double max_ratio, Capacity &s
 }
 
 void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
-  std::stable_sort(found.begin(), found.end(), [](const Set &a, const Set &b) { return a.size() < b.size(); });
+  std::stable_sort(found.begin(), found.end(), [](const Set &a, const Set &b) { return a.nodes.size() < b.nodes.size(); });
   std::vector<std::int32_t> top(net_.nodes, kNone);
   std::vector<std::size_t> members;
-  for (const Set &set : found) {
+  for (const auto &[kind, set] : found) {
     std::vector<std::int32_t> below;
     std::size_t covered = 0;
     for (Node v : set)
@@ -140,6 +153,7 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     parent_.push_back(kNone);
     members.push_back(set.size());
     slack.push_back(room);
+    star_.push_back(kind == Kind::star);
     for (auto s : below) parent_[s] = id;
     for (Node v : set) {
       top[v] = id;

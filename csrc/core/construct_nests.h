@@ -5,7 +5,9 @@
 // tree that enters a host twice is an overload that repair has to find later. The family comes from
 // two cues, both cheap and both only hints, since the forest is certified afterwards:
 //   - tiers of bandwidth: the components that stay connected over the faster links;
-//   - levels of switches: the components left when switches far from any rank are deleted.
+//   - levels of switches: the components left when switches far from any rank are deleted;
+//   - stars: a switch with the ranks that hang on it alone. Routes may pass through a star on their
+//     way elsewhere, as they must where switches link to each other directly.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +30,7 @@ public:
   // The outermost set that an arc enters, kNone if it enters none. The arc enters exactly the sets
   // from inner(head) up to this one.
   std::int32_t entered(Arc a) const { return entered_[a]; }
+  bool is_star(std::int32_t set) const { return star_[set]; }
   // The terminals of a set.
   std::span<const Node> members(std::int32_t set) const {
     return {members_.data() + member_begin_[set], members_.data() + member_begin_[set + 1]};
@@ -35,17 +38,23 @@ public:
   std::vector<Capacity> slack; // per set; spent by growth
 
 private:
-  using Set = std::vector<Node>;
+  enum class Kind : std::uint8_t { component, star };
+  struct Set {
+    Kind kind;
+    std::vector<Node> nodes;
+  };
   void propose_tiers(std::vector<Set> &found) const;
   void propose_levels(std::vector<Set> &found) const;
-  void components(const std::vector<Node> &label, std::vector<Set> &found) const;
-  bool useful(const Set &set, std::int64_t k, double max_ratio, Capacity &slack) const;
+  void propose_stars(std::vector<Set> &found) const;
+  void components(const std::vector<Node> &label, Kind kind, std::vector<Set> &found) const;
+  bool useful(const std::vector<Node> &set, std::int64_t k, double max_ratio, Capacity &slack) const;
   void accept(std::vector<Set> found, std::int64_t k, double max_ratio);
   std::int32_t outermost(Node tail, Node head) const;
 
   const Instance &net_;
   const Adjacency &adjacency_;
   std::vector<std::int32_t> inner_, parent_, entered_;
+  std::vector<std::uint8_t> star_;
   std::vector<std::size_t> member_begin_{0};
   std::vector<Node> members_;
 };
