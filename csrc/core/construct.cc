@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees, so that odd slots are used up
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
-constexpr int kRepairRounds = 200;
 constexpr double kNestRatios[] = {4.0, 64.0, 1.25, 0.0}; // per attempt: which nests are worth obeying
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -25,13 +24,13 @@ class Attempt {
 public:
   Attempt(const Instance &net, std::int64_t k, std::uint64_t seed, double nest_ratio)
       : p_(net), random_(seed), nests_(net, p_.adjacency, k, nest_ratio), grower_(p_, nests_, k, random_.next()),
-        repairer_(p_, random_.next()), k_(k) {}
+        repairer_(p_, grower_, random_.next()), k_(k) {}
 
   bool run(ConstructReport &report) {
     const double start = now();
     const bool grown = grow_all(report);
     const double middle = now();
-    const bool done = grown && repairer_.run(kRepairRounds);
+    const bool done = grown && repairer_.run();
     report.grow_seconds += middle - start;
     report.repair_seconds += now() - middle;
     report.overload = 0;

@@ -10,6 +10,7 @@ Grower::Grower(Packing &packing, Nests &nests, std::int64_t k, std::uint64_t see
       distance_(net_.nodes, 0), cursor_(net_.nodes, 0), start_(net_.nodes, 0), best_(net_.nodes, -1) {
   for (Arc a = 0; a < net_.arcs(); ++a) scale_[a] = 1.0f / static_cast<float>(std::max<Capacity>(1, net_.capacity[a]));
   for (Node v = 0; v < net_.nodes; ++v) pending_[v] = net_.weight[v] > 0;
+  total_ = k * net_.total_weight();
   build_groups();
   estimate_reserves(k);
 }
@@ -90,6 +91,7 @@ void Grower::begin(std::size_t tree) {
   std::fill(reached_.begin(), reached_.end(), 0);
   std::fill(entered_.begin(), entered_.end(), 0);
   spent_.clear();
+  progress_ = static_cast<double>(grown_) / static_cast<double>(std::max<std::int64_t>(1, total_));
   all_.clear();
   unreached_ = p_.size();
   mark(root_);
@@ -101,6 +103,15 @@ std::size_t Grower::grow(std::size_t tree) {
     if (v != root_ && p_.in_route(tree, v) != kNoRoute) mark(v);
   for (Mode mode : {Mode::strict, Mode::surplus, Mode::ports, Mode::slack})
     if (run(mode) == 0) break;
+  if (unreached_ == 0) grown_ += m_;
+  return unreached_;
+}
+
+std::size_t Grower::regrow(std::size_t tree) {
+  begin(tree);
+  for (Node v : p_.terminals)
+    if (v != root_ && p_.in_route(tree, v) != kNoRoute) mark(v);
+  if (run(Mode::ports) > 0) run(Mode::free);
   return unreached_;
 }
 
@@ -143,18 +154,18 @@ Capacity Grower::available(Arc a) const {
 // Whether the nests that an arc enters still admit this tree. A star that is entered can be passed.
 bool Grower::open(Arc a) const {
   const auto outer = nests_.entered(a);
-  if (outer == Nests::kNone || !entered_[outer]) return true;
+  if (outer == Nests::kNone || !entered_[outer] || mode_ == Mode::free) return true;
   if (nests_.is_star(outer)) return nests_.slack[outer] >= m_;
-  if (once()) return false;
   for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
-    if (entered_[x] && nests_.slack[x] < m_) return false;
+    if (entered_[x] && (once() ? !nests_.on_pace(x, m_, progress_) : nests_.slack[x] < m_)) return false;
     if (x == outer) return true;
   }
 }
 
 // Whether no arc into a nest can be open, known without looking at the arcs.
 bool Grower::closed(std::int32_t nest) const {
-  return nest != Nests::kNone && entered_[nest] && once() && !nests_.is_star(nest);
+  return nest != Nests::kNone && entered_[nest] && once() && !nests_.is_star(nest) &&
+         !nests_.on_pace(nest, m_, progress_);
 }
 
 // Whether a route that has come to switch s from elsewhere may only pass through it.
@@ -185,6 +196,9 @@ void Grower::direct() {
         best_[v] = a;
       }
     }
+  if (nests_.size() > 0) // of two ranks of a nest, the one on the less loaded link should come first
+    std::stable_sort(candidates_.begin(), candidates_.end(),
+                     [&](Node v, Node w) { return share(best_[v]) > share(best_[w]); });
   for (Node v : candidates_) {
     const Arc a = best_[v];
     best_[v] = -1;

@@ -8,6 +8,7 @@
 //   surplus  a nest may be entered again from its slack;
 //   ports    no nest is entered twice, but any port may be used;
 //   slack    both are allowed.
+// A tree of which repair has cut a part is regrown in a fifth, free, in which only capacities count.
 // Every condition that closes an arc within a mode stays true for the rest of it: residuals only
 // fall, reached ranks stay reached, entered nests stay entered. So each arc is given up at most
 // once per level and phase, and a tree costs O(phases · arcs) at worst, O(ranks) in practice.
@@ -28,13 +29,15 @@ public:
 
   // Grows tree t from what it has reached so far, at first its root; returns how many terminals stay unreached.
   std::size_t grow(std::size_t tree);
+  // The same within capacity alone, once all trees are there; returns how many terminals stay unreached.
+  std::size_t regrow(std::size_t tree);
   // Ports of this root need not be kept free any longer.
   void release(Node root) { pending_[root] = 0; }
   // Takes back the slack spent by the last tree; its slots are the packing's to restore.
   void undo_slack();
 
 private:
-  enum class Mode { strict, surplus, ports, slack };
+  enum class Mode { strict, surplus, ports, slack, free };
   struct Group { // arcs of one node that enter the same nest, or that may be used alike
     std::uint32_t begin, end;
     std::int32_t nest;
@@ -77,8 +80,10 @@ private:
   std::vector<float> scale_;            // 1 / capacity, to compare loads
   std::vector<Capacity> reserve_;       // per arc out of a rank
   std::vector<std::uint8_t> pending_;   // per node: its own trees are still to come
+  std::int64_t grown_ = 0, total_ = 0;  // trees, by multiplicity
 
   // the tree at hand
+  double progress_ = 0;
   std::size_t tree_ = 0;
   Node root_ = 0;
   std::int64_t m_ = 0;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kMaxTiers = 12; // of more distinct capacities, the widest gaps count
 constexpr double kInnermostRatio = 64;
+constexpr double kDirectRatio = 2;
 
 struct UnionFind {
   std::vector<Node> up;
@@ -115,18 +116,27 @@ void Nests::propose_levels(std::vector<Set> &found) const {
   }
 }
 
-bool Nests::useful(const std::vector<Node> &set, std::int64_t k, double max_ratio, Capacity &slack) const {
-  std::int64_t inside = 0;
-  for (Node v : set) inside += net_.weight[v];
-  const std::int64_t need = k * (net_.total_weight() - inside);
+// A set is worth obeying while its entry capacity is scarce. Ranks that link to each other directly spread
+// a tree well by themselves, so that only a set near its bound matters among them.
+bool Nests::useful(const std::vector<Node> &set, bool innermost, std::int64_t k, double max_ratio, Capacity &slack,
+                   bool &direct) const {
   std::vector<std::uint8_t> member(net_.nodes, 0);
-  for (Node v : set) member[v] = 1;
+  std::int64_t inside = 0;
+  bool switched = false;
+  for (Node v : set) {
+    member[v] = 1;
+    inside += net_.weight[v];
+    switched |= !net_.terminal[v];
+  }
   Capacity entry = 0;
   for (Node v : set)
     for (Arc a : adjacency_.in(v))
       if (!member[net_.src[a]]) entry += net_.capacity[a];
+  const std::int64_t need = k * (net_.total_weight() - inside);
   slack = entry - need;
-  return static_cast<double>(entry) <= max_ratio * static_cast<double>(need);
+  direct = !switched;
+  const double limit = !switched ? std::min(max_ratio, kDirectRatio) : innermost ? kInnermostRatio : max_ratio;
+  return static_cast<double>(entry) <= limit * static_cast<double>(need);
 }
 
 void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
@@ -148,11 +158,13 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     const bool laminar = whole == covered;
     const bool repeated = below.size() == 1 && covered == set.size();
     Capacity room = 0;
-    if (!laminar || repeated || !useful(set, k, below.empty() ? kInnermostRatio : max_ratio, room)) continue;
+    bool direct = false;
+    if (!laminar || repeated || !useful(set, below.empty(), k, max_ratio, room, direct)) continue;
     const auto id = static_cast<std::int32_t>(parent_.size());
     parent_.push_back(kNone);
     members.push_back(set.size());
     slack.push_back(room);
+    paced_.push_back(direct ? room : kUnpaced);
     star_.push_back(kind == Kind::star);
     for (auto s : below) parent_[s] = id;
     for (Node v : set) {

@@ -30,6 +30,12 @@ public:
   // The outermost set that an arc enters, kNone if it enters none. The arc enters exactly the sets
   // from inner(head) up to this one.
   std::int32_t entered(Arc a) const { return entered_[a]; }
+  // Among ranks that link to each other directly the slack is there to be spent, evenly over the trees:
+  // whether it allows `slots` more once the given share of the trees has been grown.
+  bool on_pace(std::int32_t set, Capacity slots, double progress) const {
+    return paced_[set] != kUnpaced &&
+           static_cast<double>(slack[set] - slots) >= (1 - progress) * static_cast<double>(paced_[set]);
+  }
   bool is_star(std::int32_t set) const { return star_[set]; }
   // The terminals of a set.
   std::span<const Node> members(std::int32_t set) const {
@@ -47,13 +53,16 @@ private:
   void propose_levels(std::vector<Set> &found) const;
   void propose_stars(std::vector<Set> &found) const;
   void components(const std::vector<Node> &label, Kind kind, std::vector<Set> &found) const;
-  bool useful(const std::vector<Node> &set, std::int64_t k, double max_ratio, Capacity &slack) const;
+  bool useful(const std::vector<Node> &set, bool innermost, std::int64_t k, double max_ratio,
+              Capacity &slack, bool &direct) const;
   void accept(std::vector<Set> found, std::int64_t k, double max_ratio);
   std::int32_t outermost(Node tail, Node head) const;
 
   const Instance &net_;
   const Adjacency &adjacency_;
   std::vector<std::int32_t> inner_, parent_, entered_;
+  static constexpr Capacity kUnpaced = -1;
+  std::vector<Capacity> paced_; // per set: the slack at the start
   std::vector<std::uint8_t> star_;
   std::vector<std::size_t> member_begin_{0};
   std::vector<Node> members_;

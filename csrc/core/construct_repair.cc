@@ -7,13 +7,17 @@ namespace collsched::construct {
 namespace {
 
 constexpr std::int64_t kOverloadPrice = 64; // what one overloaded arc costs, in arcs with room
+constexpr std::size_t kWork = 64;           // steps of search per tree edge before giving up
+constexpr std::size_t kLeastWork = 1 << 20;
 constexpr int kStallRounds = 12;            // rounds without a new minimum before giving up
+constexpr Capacity kRoomy = 8, kFull = 16;  // an arc with over 1/8 of its slots left, one with at most 1/16
+constexpr int kLoosenTries = 64;            // users of a full arc that are offered another way
 constexpr std::size_t kShiftSample = 8;     // users compared before an overload is shifted
 
 } // namespace
 
-Repairer::Repairer(Packing &packing, std::uint64_t seed)
-    : p_(packing), net_(packing.net), random_(seed), history_(net_.arcs(), 0), hot_(net_.arcs(), -1),
+Repairer::Repairer(Packing &packing, Grower &grower, std::uint64_t seed)
+    : p_(packing), grower_(grower), net_(packing.net), random_(seed), history_(net_.arcs(), 0), hot_(net_.arcs(), -1),
       seen_(net_.nodes, 0), cost_(net_.nodes, 0), next_(net_.nodes, -1) {}
 
 std::vector<Arc> Repairer::overloaded() const {
@@ -79,19 +83,20 @@ void Repairer::trace(Node from) {
 
 // Backward breadth-first search over arcs with room for a route into v from a rank that is not below
 // `outside`; the shallowest such rank at the least distance wins. Fills path_.
-bool Repairer::has_room(std::size_t tree, Node v, std::int64_t slots, Node outside) {
+bool Repairer::has_room(std::size_t tree, Node v, std::int64_t slots, Node outside, Capacity ease) {
   ++stamp_;
   seen_[v] = stamp_;
   next_[v] = -1;
   queue_.assign(1, v);
   while (!queue_.empty()) {
+    work_ += queue_.size();
     level_.clear();
     Node best = -1;
     std::uint32_t best_depth = ~0u;
     for (Node x : queue_)
       for (Arc a : p_.adjacency.in(x)) {
         const Node u = net_.src[a];
-        if (seen_[u] == stamp_ || p_.residual[a] < slots) continue;
+        if (seen_[u] == stamp_ || p_.residual[a] < slots + (ease > 0 ? net_.capacity[a] / ease : 0)) continue;
         seen_[u] = stamp_;
         next_[u] = a;
         if (!p_.is_terminal(u)) {
@@ -135,6 +140,7 @@ std::optional<std::int64_t> Repairer::cheapest(std::size_t tree, Node v, std::in
     const auto [cost, x] = heap_.back();
     heap_.pop_back();
     if (cost != cost_[x]) continue;
+    ++work_;
     if (x != v && p_.is_terminal(x)) {
       if (!depth_outside(tree, x, v)) continue;
       trace(x);
@@ -182,28 +188,30 @@ bool Repairer::move_part(const User &user, Arc a) {
   return false;
 }
 
-// v enters a part of the fabric for its tree, and all of that part hangs below it. Let a child of v
-// enter instead, and v hang below it.
-bool Repairer::exchange_entry(const User &user) {
-  const auto [tree, v] = user;
+// Cuts v and all below it off the tree and grows that part again within capacity, perhaps through another
+// entry; false leaves all as it was.
+bool Repairer::regrow_below(std::size_t tree, Node v) {
   const std::int64_t slots = p_.trees[tree].multiplicity;
-  const Route old = p_.in_route(tree, v);
-  int tries = 0;
-  const auto offset = random_.below(static_cast<std::uint32_t>(p_.size()));
-  for (std::size_t i = 0; i < p_.size() && tries < 8; ++i) {
-    const Node child = p_.terminals[(i + offset) % p_.size()];
-    const Route route = p_.in_route(tree, child);
-    if (route == kNoRoute || p_.routes.src(route) != v) continue;
-    ++tries;
-    p_.charge(old, -slots); // v's own way in is on offer to the child
-    const bool entered = move(tree, child, slots, v);
-    p_.charge(old, slots);
-    if (!entered) continue;
-    if (move(tree, v, slots, v)) return true;
-    p_.charge(p_.in_route(tree, child), -slots);
-    set_route(tree, child, route);
+  cut_.clear();
+  for (Node x : p_.terminals)
+    if (x != p_.trees[tree].root && !depth_outside(tree, x, v)) cut_.emplace_back(x, p_.in_route(tree, x));
+  for (auto [x, route] : cut_) {
+    p_.charge(route, -slots);
+    p_.in_route(tree, x) = kNoRoute;
   }
-  return false;
+  work_ += p_.size();
+  const bool whole = grower_.regrow(tree) == 0;
+  for (auto [x, route] : cut_) {
+    Route &now = p_.in_route(tree, x);
+    if (whole) {
+      for (Arc a : p_.routes.arcs(now))
+        if (hot_[a] >= 0) users_[hot_[a]].push_back({static_cast<std::uint32_t>(tree), x});
+      continue;
+    }
+    if (now != kNoRoute) p_.charge(now, -slots);
+    p_.charge(now = route, slots);
+  }
+  return whole;
 }
 
 // Moves users of an overloaded arc away while there is room elsewhere.
@@ -220,7 +228,8 @@ void Repairer::relieve(Arc a) {
         const bool whole = slots <= -p_.residual[a] || slots == 1;
         if (whole ? !move(user.tree, user.node, slots, user.node) : !move_part(user, a)) continue;
       } else {
-        exchange_entry(user);
+        for (Node v = user.node; v != p_.trees[user.tree].root; v = p_.parent(user.tree, v))
+          if (regrow_below(user.tree, v)) break;
       }
     }
 }
@@ -250,10 +259,35 @@ void Repairer::shift(Arc a) {
   set_route(chosen.tree, chosen.node, p_.routes.intern(path));
 }
 
-bool Repairer::run(int rounds) {
+// Overloads that nothing relieves often sit behind full arcs whose users have an easy way beside them. Moves
+// such users off full arcs into a rank onto arcs with plenty of room, so that later moves find slots there.
+void Repairer::loosen() {
+  std::vector<Arc> full;
+  for (Node v : p_.terminals) {
+    const auto in = p_.adjacency.in(v);
+    const auto roomy = [&](Arc a) { return p_.residual[a] > net_.capacity[a] / kRoomy; };
+    if (std::none_of(in.begin(), in.end(), roomy)) continue;
+    for (Arc a : in)
+      if (p_.residual[a] <= net_.capacity[a] / kFull) full.push_back(a);
+  }
+  index_users(full);
+  for (Arc a : full) {
+    auto &users = users_[hot_[a]];
+    for (int i = 0; i < kLoosenTries && !users.empty() && p_.residual[a] <= net_.capacity[a] / kFull; ++i) {
+      const User user = users[random_.below(static_cast<std::uint32_t>(users.size()))];
+      if (!uses(user, a)) continue;
+      const std::int64_t slots = p_.trees[user.tree].multiplicity;
+      if (!has_room(user.tree, user.node, slots, user.node, kRoomy)) continue;
+      p_.charge(p_.in_route(user.tree, user.node), -slots);
+      set_route(user.tree, user.node, p_.routes.intern(path_));
+    }
+  }
+}
+
+bool Repairer::run() {
+  const std::size_t budget = kWork * p_.trees.size() * p_.size() + kLeastWork;
   Capacity least = total_overload();
-  int stalled = 0;
-  for (int round = 0; round < rounds; ++round) {
+  for (int stalled = 0; work_ < budget;) {
     const auto arcs = overloaded();
     if (arcs.empty()) return true;
     index_users(arcs);
@@ -263,6 +297,8 @@ bool Repairer::run(int rounds) {
     stalled = left < least ? 0 : stalled + 1;
     least = std::min(least, left);
     if (stalled > kStallRounds) return false;
+    if (stalled > 0) loosen();
+    index_users(arcs);
     for (Arc a : arcs)
       if (p_.residual[a] < 0) shift(a);
   }

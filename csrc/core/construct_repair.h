@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/construct_grow.h"
 #include "core/construct_state.h"
 #include "core/random.h"
 
@@ -19,14 +20,15 @@ namespace collsched::construct {
 
 class Repairer {
 public:
-  Repairer(Packing &packing, std::uint64_t seed);
+  Repairer(Packing &packing, Grower &grower, std::uint64_t seed);
 
   // Brings tree t to the unreached terminal v by the cheapest route, overloading arcs if it must.
   // False if no route exists at all.
   bool attach(std::size_t tree, Node v);
 
-  // True once no arc is overloaded; false after `rounds` rounds or a stall.
-  bool run(int rounds);
+  // True once no arc is overloaded; false after a stall or too much work, counted in steps of search so that the
+  // outcome does not depend on the machine.
+  bool run();
 
 private:
   struct User {
@@ -45,10 +47,11 @@ private:
   bool uses(const User &user, Arc a) const;
   void relieve(Arc a);
   void shift(Arc a);
+  void loosen();
   bool move(std::size_t tree, Node v, std::int64_t slots, Node outside);
   bool move_part(const User &user, Arc a);
-  bool exchange_entry(const User &user);
-  bool has_room(std::size_t tree, Node v, std::int64_t slots, Node outside);
+  bool regrow_below(std::size_t tree, Node v);
+  bool has_room(std::size_t tree, Node v, std::int64_t slots, Node outside, Capacity ease = 0);
   std::optional<std::int64_t> cheapest(std::size_t tree, Node v, std::int64_t slots);
   std::int64_t price(Arc a, std::int64_t slots) const;
   std::optional<std::uint32_t> depth_outside(std::size_t tree, Node u, Node below) const;
@@ -56,6 +59,7 @@ private:
   void trace(Node from);
 
   Packing &p_;
+  Grower &grower_;
   const Instance &net_;
   Random random_;
   std::vector<std::int32_t> history_;   // per arc
@@ -67,7 +71,9 @@ private:
   std::vector<Node> queue_, level_;
   std::vector<Candidate> heap_;
   std::vector<Arc> path_;
+  std::vector<std::pair<Node, Route>> cut_;
   std::uint32_t stamp_ = 0;
+  std::size_t work_ = 0;
 };
 
 } // namespace collsched::construct
