@@ -6,10 +6,9 @@ namespace collsched::construct {
 
 Grower::Grower(Packing &packing, Nests &nests, std::int64_t k, std::uint64_t seed)
     : p_(packing), nests_(nests), random_(seed), net_(packing.net), scale_(net_.arcs()), reserve_(net_.arcs(), 0),
-      pending_(net_.nodes, 0), reached_(net_.nodes, 0), entered_(nests.size() + 1, 0), seen_(net_.nodes, 0),
+      reached_(net_.nodes, 0), entered_(nests.size() + 1, 0), seen_(net_.nodes, 0),
       distance_(net_.nodes, 0), cursor_(net_.nodes, 0), start_(net_.nodes, 0), best_(net_.nodes, -1) {
   for (Arc a = 0; a < net_.arcs(); ++a) scale_[a] = 1.0f / static_cast<float>(std::max<Capacity>(1, net_.capacity[a]));
-  for (Node v = 0; v < net_.nodes; ++v) pending_[v] = net_.weight[v] > 0;
   total_ = k * net_.total_weight();
   build_groups();
   estimate_reserves(k);
@@ -84,6 +83,10 @@ void Grower::estimate_reserves(std::int64_t k) {
     }
 }
 
+void Grower::release(Node root) {
+  for (Arc a : p_.adjacency.out(root)) reserve_[a] = 0;
+}
+
 void Grower::begin(std::size_t tree) {
   tree_ = tree;
   root_ = p_.trees[tree].root;
@@ -117,6 +120,7 @@ std::size_t Grower::regrow(std::size_t tree) {
 
 std::size_t Grower::run(Mode mode) {
   mode_ = mode;
+  keep_ = mode <= Mode::surplus;
   frontier_ = all_;
   if (mode != Mode::strict) {
     std::vector<std::pair<float, Node>> order;
@@ -145,16 +149,10 @@ void Grower::mark(Node v) {
   for (auto x = nests_.inner(v); x != Nests::kNone && !entered_[x]; x = nests_.parent(x)) entered_[x] = 1;
 }
 
-Capacity Grower::available(Arc a) const {
-  const Node u = net_.src[a];
-  const bool keep = mode_ <= Mode::surplus && pending_[u] && u != root_;
-  return p_.residual[a] - (keep ? reserve_[a] : 0);
-}
-
-// Whether the nests that an arc enters still admit this tree. A star that is entered can be passed.
-bool Grower::open(Arc a) const {
-  const auto outer = nests_.entered(a);
-  if (outer == Nests::kNone || !entered_[outer] || mode_ == Mode::free) return true;
+// Whether the nests that an arc enters, the outermost of which the tree has entered, still admit it. A star
+// that is entered can be passed.
+bool Grower::admitted(Arc a, std::int32_t outer) const {
+  if (mode_ == Mode::free) return true;
   if (nests_.is_star(outer)) return nests_.slack[outer] >= m_;
   for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
     if (entered_[x] && (once() ? !nests_.on_pace(x, m_, progress_) : nests_.slack[x] < m_)) return false;
@@ -173,8 +171,6 @@ bool Grower::passing(Node s) const {
   const auto x = nests_.inner(s);
   return x != Nests::kNone && nests_.is_star(x) && entered_[x] && once() && distance_[s] > 1;
 }
-
-bool Grower::live(Arc a) const { return available(a) >= m_ && open(a); }
 
 void Grower::expand() {
   direct();
@@ -262,9 +258,6 @@ bool Grower::layer() {
   return found;
 }
 
-// How much of its capacity an arc has left.
-float Grower::share(Arc a) const { return static_cast<float>(p_.residual[a]) * scale_[a]; }
-
 // How much a rank's ports have left to send on, beyond what its own tree needs: the rank through which
 // a tree enters a nest is the one that will relay there.
 float Grower::relay_share(Node v) const {
@@ -294,12 +287,6 @@ Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
     most = share;
   }
   return best;
-}
-
-// Whether switch v lies one layer beyond s and is not exhausted.
-bool Grower::ahead(Node s, Node v) const {
-  return seen_[v] == phase_ && distance_[v] == distance_[s] + 1 && distance_[v] <= depth_ &&
-         cursor_[v] < group_begin_[v + 1] - group_begin_[v];
 }
 
 bool Grower::find_path(Node u) {

@@ -32,7 +32,7 @@ public:
   // The same within capacity alone, once all trees are there; returns how many terminals stay unreached.
   std::size_t regrow(std::size_t tree);
   // Ports of this root need not be kept free any longer.
-  void release(Node root) { pending_[root] = 0; }
+  void release(Node root);
   // Takes back the slack spent by the last tree; its slots are the packing's to restore.
   void undo_slack();
 
@@ -57,16 +57,25 @@ private:
   bool find_path(Node u);
   bool descend(Node s);
   bool enter(Node s);
-  bool ahead(Node s, Node v) const;
+  // Whether switch v lies one layer beyond s and is not exhausted.
+  bool ahead(Node s, Node v) const {
+    return seen_[v] == phase_ && distance_[v] == distance_[s] + 1 && distance_[v] <= depth_ &&
+           cursor_[v] < group_begin_[v + 1] - group_begin_[v];
+  }
   Arc pick(Node s, std::uint32_t begin, std::uint32_t end) const;
-  float share(Arc a) const;
+  // How much of its capacity an arc has left.
+  float share(Arc a) const { return static_cast<float>(p_.residual[a]) * scale_[a]; }
   float relay_share(Node v) const;
-  bool live(Arc a) const;
-  bool open(Arc a) const;
+  Capacity available(Arc a) const { return p_.residual[a] - (keep_ ? reserve_[a] : 0); }
+  bool live(Arc a) const { return available(a) >= m_ && open(a); }
+  bool open(Arc a) const {
+    const auto outer = nests_.entered(a);
+    return outer == Nests::kNone || !entered_[outer] || admitted(a, outer);
+  }
+  bool admitted(Arc a, std::int32_t outer) const;
   bool closed(std::int32_t nest) const;
   bool passing(Node s) const;
   bool once() const { return mode_ == Mode::strict || mode_ == Mode::ports; } // nests are entered once
-  Capacity available(Arc a) const;
   void arrive(Node v);
   void mark(Node v);
 
@@ -78,8 +87,7 @@ private:
   std::vector<Group> groups_;
   std::vector<std::uint32_t> group_begin_; // per node
   std::vector<float> scale_;            // 1 / capacity, to compare loads
-  std::vector<Capacity> reserve_;       // per arc out of a rank
-  std::vector<std::uint8_t> pending_;   // per node: its own trees are still to come
+  std::vector<Capacity> reserve_;       // per arc out of a rank whose own trees are still to come
   std::int64_t grown_ = 0, total_ = 0;  // trees, by multiplicity
 
   // the tree at hand
@@ -88,6 +96,7 @@ private:
   Node root_ = 0;
   std::int64_t m_ = 0;
   Mode mode_ = Mode::strict;
+  bool keep_ = true; // whether reserves count in this mode
   std::size_t unreached_ = 0;
   std::vector<std::uint8_t> reached_;   // per node
   std::vector<std::uint8_t> entered_;   // per nest

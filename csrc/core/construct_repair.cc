@@ -7,9 +7,10 @@ namespace collsched::construct {
 namespace {
 
 constexpr std::int64_t kOverloadPrice = 64; // what one overloaded arc costs, in arcs with room
-constexpr std::size_t kWork = 64;           // steps of search per tree edge before giving up
-constexpr std::size_t kLeastWork = 1 << 20;
-constexpr int kStallRounds = 12;            // rounds without a new minimum before giving up
+constexpr std::size_t kWork = 32;           // steps of search per tree edge before giving up
+constexpr std::size_t kLeastWork = 1 << 16;
+constexpr int kPatience = 2;                // rounds without a new minimum before whole parts of trees are regrown
+constexpr int kStallRounds = 12;            // the same before giving up
 constexpr Capacity kRoomy = 8, kFull = 16;  // an arc with over 1/8 of its slots left, one with at most 1/16
 constexpr int kLoosenTries = 64;            // users of a full arc that are offered another way
 constexpr std::size_t kShiftSample = 8;     // users compared before an overload is shifted
@@ -214,24 +215,25 @@ bool Repairer::regrow_below(std::size_t tree, Node v) {
   return whole;
 }
 
-// Moves users of an overloaded arc away while there is room elsewhere.
-void Repairer::relieve(Arc a) {
+// Moves users of an overloaded arc away while there is room elsewhere; if thorough, regrows what hangs on it.
+void Repairer::relieve(Arc a, bool thorough) {
   auto &users = users_[hot_[a]];
-  for (std::size_t i = users.size(); i > 1; --i) std::swap(users[i - 1], users[random_.below(static_cast<std::uint32_t>(i))]);
+  for (std::size_t i = users.size(); i > 1; --i)
+    std::swap(users[i - 1], users[random_.below(static_cast<std::uint32_t>(i))]);
   const std::size_t count = users.size(); // later entries are moves onto this arc
-  for (int pass = 0; pass < 2; ++pass)
-    for (std::size_t i = 0; i < count && p_.residual[a] < 0; ++i) {
-      const User user = users_[hot_[a]][i];
-      if (!uses(user, a)) continue;
-      const std::int64_t slots = p_.trees[user.tree].multiplicity;
-      if (pass == 0) {
-        const bool whole = slots <= -p_.residual[a] || slots == 1;
-        if (whole ? !move(user.tree, user.node, slots, user.node) : !move_part(user, a)) continue;
-      } else {
-        for (Node v = user.node; v != p_.trees[user.tree].root; v = p_.parent(user.tree, v))
-          if (regrow_below(user.tree, v)) break;
-      }
-    }
+  for (std::size_t i = 0; i < count && p_.residual[a] < 0; ++i) {
+    const User user = users_[hot_[a]][i];
+    if (!uses(user, a)) continue;
+    const std::int64_t slots = p_.trees[user.tree].multiplicity;
+    if (slots <= -p_.residual[a] || slots == 1) move(user.tree, user.node, slots, user.node);
+    else move_part(user, a);
+  }
+  for (std::size_t i = 0; thorough && i < count && p_.residual[a] < 0; ++i) {
+    const User user = users_[hot_[a]][i];
+    if (!uses(user, a)) continue;
+    for (Node v = user.node; v != p_.trees[user.tree].root; v = p_.parent(user.tree, v))
+      if (regrow_below(user.tree, v)) break;
+  }
 }
 
 // No user of the arc finds room: move the one for which it costs least, and remember the arc.
@@ -291,13 +293,13 @@ bool Repairer::run() {
     const auto arcs = overloaded();
     if (arcs.empty()) return true;
     index_users(arcs);
-    for (Arc a : arcs) relieve(a);
+    for (Arc a : arcs) relieve(a, stalled > kPatience);
     const Capacity left = total_overload();
     if (left == 0) return true;
     stalled = left < least ? 0 : stalled + 1;
     least = std::min(least, left);
     if (stalled > kStallRounds) return false;
-    if (stalled > 0) loosen();
+    if (stalled > kPatience) loosen();
     index_users(arcs);
     for (Arc a : arcs)
       if (p_.residual[a] < 0) shift(a);

@@ -45,7 +45,7 @@ private:
   Capacity total_overload() const;
   void index_users(const std::vector<Arc> &arcs);
   bool uses(const User &user, Arc a) const;
-  void relieve(Arc a);
+  void relieve(Arc a, bool thorough);
   void shift(Arc a);
   void loosen();
   bool move(std::size_t tree, Node v, std::int64_t slots, Node outside);
