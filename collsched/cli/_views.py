@@ -15,6 +15,7 @@ from collsched.topology.names import compress
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from collsched.forest.model import Forest
     from collsched.plan import Plan
 
 LABEL = 13  # columns
@@ -80,10 +81,19 @@ def show_forests(console: Console, plan: Plan) -> None:
     of_bound = share(report.bound, report.ratio)
     what = "the bound" if len(plan.forests) == 1 else "the two phases' bounds"
     row(console, "forest", f"{rate(attained)}, {of_bound} of {what}")
-    each = "rank" if set(plan.collective.shards) == {1} else "unit of shard size"
     for forest, phase in zip(plan.forests, report.forests, strict=True):
-        trees = f"{plural(phase.trees, f'different {forest.direction}-tree')}, {forest.k} per {each}"
-        row(console, "", f"{trees}, {plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.3g})")
+        depth = f"{plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.3g})"
+        row(console, "", f"{_trees(plan, forest, phase.trees)}, {depth}")
+
+
+def _trees(plan: Plan, forest: Forest, distinct: int) -> str:
+    """`114 distinct out-trees, 13 per rank`; distinct ones stand for several."""
+    several = "distinct " if distinct < forest.multiplicity.sum() else ""
+    trees = plural(distinct, f"{several}{forest.direction}-tree")
+    if len(plan.collective.shards) == 1:
+        return trees
+    each = "rank" if set(plan.collective.shards) == {1} else "unit of shard size"
+    return f"{trees}, {forest.k} per {each}"
 
 
 def members(topology: Topology, nodes: Iterable[int]) -> str:
