@@ -30,7 +30,8 @@ void Grower::build_groups() {
       if (i == first || key(grouped_[i]) != key(grouped_[i - 1])) {
         const auto nest = nests_.entered(grouped_[i]);
         const auto at = static_cast<std::uint32_t>(i);
-        groups_.push_back({at, at, nest, nest == Nests::kNone && !p_.is_terminal(net_.dst[grouped_[i]])});
+        const bool rank = nest == Nests::kNone && p_.is_terminal(net_.dst[grouped_[i]]);
+        groups_.push_back({at, at, nest, nest == Nests::kNone && !rank, rank});
       }
       groups_.back().end = static_cast<std::uint32_t>(i + 1);
     }
@@ -242,10 +243,11 @@ bool Grower::layer() {
   for (std::size_t i = 0; i < queue_.size(); ++i) {
     const Node s = queue_[i];
     if (found && distance_[s] > depth_) break;
+    const bool pass = passing(s);
     for (Arc a : p_.adjacency.out(s)) {
       const Node v = net_.dst[a];
       if (p_.is_terminal(v)) {
-        if (!found && !reached_[v] && live(a) && !passing(s)) {
+        if (!found && !pass && !reached_[v] && live(a)) {
           found = true;
           depth_ = distance_[s];
         }
@@ -275,7 +277,7 @@ Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
     const Node v = net_.dst[a];
     float share = this->share(a);
     if (p_.is_terminal(v)) {
-      if (reached_[v] || distance_[s] == 0 || passing(s)) continue; // a direct link is no route through switches
+      if (reached_[v] || distance_[s] == 0) continue; // a direct link is no route through switches
       if (end - begin > 1) share += relay_share(v);
       if (share <= most) continue;
     } else {
@@ -298,9 +300,13 @@ bool Grower::find_path(Node u) {
 bool Grower::descend(Node s) {
   if (!path_.empty() && nests_.entered(path_.back()) != Nests::kNone && enter(s)) return true;
   const auto first = group_begin_[s], count = group_begin_[s + 1] - first;
+  const bool pass = passing(s);
   while (cursor_[s] < count) {
-    const Group &group = groups_[first + (start_[s] + cursor_[s]) % count];
-    const Arc a = closed(group.nest) ? -1 : pick(s, group.begin, group.end);
+    auto at = start_[s] + cursor_[s];
+    if (at >= count) at -= count;
+    const Group &group = groups_[first + at];
+    const bool skip = group.rank ? pass || reached_[net_.dst[grouped_[group.begin]]] : closed(group.nest);
+    const Arc a = skip ? -1 : pick(s, group.begin, group.end);
     if (a < 0) {
       ++cursor_[s];
       continue;
@@ -320,6 +326,7 @@ bool Grower::descend(Node s) {
 // The route has just crossed into a nest at switch s: take the best of the ranks on it, or go on into
 // the nest below it whose ranks can relay most.
 bool Grower::enter(Node s) {
+  if (passing(s)) return false;
   Arc best = -1;
   float most = -1e30f;
   for (auto g = group_begin_[s]; g < group_begin_[s + 1]; ++g) {
@@ -327,10 +334,9 @@ bool Grower::enter(Node s) {
     for (auto i = groups_[g].begin; i < groups_[g].end; ++i) {
       const Arc a = grouped_[i];
       const Node v = net_.dst[a];
-      if (!live(a)) continue;
+      if (reached_[v] || !live(a)) continue;
       float score = share(a);
       if (p_.is_terminal(v)) {
-        if (reached_[v] || passing(s)) continue;
         score += relay_share(v);
       } else {
         if (!ahead(s, v)) continue;

@@ -42,6 +42,7 @@ private:
     std::uint32_t begin, end;
     std::int32_t nest;
     bool multi; // may be taken more than once by a tree
+    bool rank;  // one arc to a rank, into no nest
   };
 
   void build_groups();

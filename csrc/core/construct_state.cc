@@ -43,8 +43,7 @@ Route RouteTable::intern(std::span<const Arc> arcs) {
   const std::size_t mask = bucket_.size() - 1;
   std::size_t at = hash(arcs) & mask;
   for (; bucket_[at] != kNoRoute; at = (at + 1) & mask) {
-    const auto known = this->arcs(bucket_[at]);
-    if (std::equal(known.begin(), known.end(), arcs.begin(), arcs.end())) return bucket_[at];
+    if (same(bucket_[at], arcs)) return bucket_[at];
   }
   const auto route = static_cast<Route>(size());
   arc_.insert(arc_.end(), arcs.begin(), arcs.end());

@@ -33,6 +33,13 @@ public:
   std::size_t size() const { return begin_.size() - 1; }
 
 private:
+  bool same(Route r, std::span<const Arc> arcs) const { // a loop: routes are too short for memcmp to pay
+    const auto begin = begin_[r];
+    if (begin_[r + 1] - begin != arcs.size()) return false;
+    for (std::size_t i = 0; i < arcs.size(); ++i)
+      if (arc_[begin + i] != arcs[i]) return false;
+    return true;
+  }
   void rehash(std::size_t buckets);
   static std::uint64_t hash(std::span<const Arc> arcs);
 
