@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations, pairwise
 from math import prod
 from random import Random
 
@@ -16,6 +17,7 @@ Latency = Fraction  # µs
 Grid = tuple[int, ...]
 
 ONE = Fraction(1)
+MAX_DEGREE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +99,23 @@ def random_level(random: Random, levels: int) -> int:
 
 
 def random_edges(random: Random, count: int, degree: int) -> Iterator[tuple[int, int]]:
-    """The pairs of a connected random graph: a cycle through all, then distinct random pairs. Raises InputError."""
-    if not 2 <= degree <= 1024:
-        raise InputError(f"degree is {degree}; allowed is from 2 to 1024; choose one of them")
-    order = list(range(count))
-    random.shuffle(order)
-    seen: set[tuple[int, int]] = set()
-    wanted = min(count * degree // 2, count * (count - 1) // 2)
-    for a, b in zip(order, order[1:] + order[:1], strict=True):
-        pair = (min(a, b), max(a, b))
-        if a != b and pair not in seen:
-            seen.add(pair)
-            yield pair
-    while len(seen) < wanted:
+    """The pairs of a connected random graph: a cycle through all, then distinct random pairs. Raises InputError.
+
+    Where there are too few ends for the degree, all pairs.
+    """
+    if not 2 <= degree <= MAX_DEGREE:
+        raise InputError(f"degree is {degree}; allowed is from 2 to {MAX_DEGREE}; choose one of them")
+    order = random.sample(range(count), count)
+    seen = {(min(pair), max(pair)) for pair in pairwise([*order, order[0]]) if pair[0] != pair[1]}
+    yield from sorted(seen)
+    wanted = min(count * degree, count * (count - 1)) // 2 - len(seen)
+    if 2 * degree > count:  # dense: few pairs are left to draw from
+        yield from random.sample([pair for pair in combinations(range(count), 2) if pair not in seen], wanted)
+        return
+    while wanted > 0:
         a, b = random.randrange(count), random.randrange(count)
         pair = (min(a, b), max(a, b))
         if a != b and pair not in seen:
             seen.add(pair)
+            wanted -= 1
             yield pair

@@ -103,13 +103,21 @@ class Expression:
             )
         return value
 
-    def integer(self, environment: Environment) -> int:
-        """Its value as an int. Raises InputError for fractions and grids."""
+    def number(self, environment: Environment) -> Number:
+        """Its value as a number. Raises InputError for grids."""
         value = self(environment)
-        if isinstance(value, tuple) or value.denominator != 1:
-            shown = "x".join(map(str, value)) if isinstance(value, tuple) else exact(value)
+        if isinstance(value, tuple):
             raise InputError(
-                f"{self.text!r} is {shown}; allowed is a whole number; divide with // or round with ceil()"
+                f"{self.text!r} is the grid {'x'.join(map(str, value))}; allowed is a number; use product()"
+            )
+        return value
+
+    def integer(self, environment: Environment) -> int:
+        """Its value as an int. Raises InputError for grids and fractions."""
+        value = self.number(environment)
+        if value.denominator != 1:
+            raise InputError(
+                f"{self.text!r} is {exact(value)}; allowed is a whole number; divide with // or round with ceil()"
             )
         return int(value)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from dataclasses import fields as dataclass_fields
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -58,7 +59,7 @@ _GENERIC = frozenset({"kind", "when", "attach", "ranks"})
 _READERS: Mapping[str, Callable[[str, Environment], Quantity]] = MappingProxyType(
     {
         "int": lambda text, environment: parse_expression(text).integer(environment),
-        "Ratio": lambda text, environment: parse_expression(text)(environment),
+        "Ratio": lambda text, environment: Fraction(parse_expression(text).number(environment)),
         "Bandwidth": lambda text, environment: fields.bandwidth(text)(environment),
         "Latency": lambda text, environment: fields.latency(text)(environment),
         "Grid": lambda text, environment: _grid(text, environment),

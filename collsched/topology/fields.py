@@ -44,10 +44,7 @@ class Amount:
         if self.constant is not None:
             return self.constant
         assert self.expression is not None
-        value = self.expression(environment)
-        if isinstance(value, tuple):
-            raise InputError(f"{self.text!r} is a grid; allowed is a number; use one of its extents")
-        amount = Fraction(value) * self.factor
+        amount = Fraction(self.expression.number(environment)) * self.factor
         shown = self.text if self.expression.text == exact(amount) else f"{self.text} = {exact(amount)}"
         return self.check(amount, shown)
 

@@ -26,7 +26,7 @@ class Bundled:
 
 def bundled_names() -> tuple[str, ...]:
     """The names of all bundled topologies, sorted."""
-    return tuple(sorted(path.stem for path in _directory().glob("*.yaml")))
+    return tuple(sorted(path.stem for path in directory().glob("*.yaml")))
 
 
 def bundled(name: str, **params: object) -> Topology:
@@ -57,10 +57,10 @@ def _read(name: str) -> tuple[str, Source]:
         hint = suggest(name, known) or "write ./name.yaml for a file"
         raise TopologyError(f"{name}: no bundled topology has this name; allowed are {', '.join(known)}; {hint}")
     source = Source(f"{name}.yaml")
-    return read_text(_directory() / source.name, source), source
+    return read_text(directory() / source.name, source), source
 
 
-def _directory() -> Path:
+def directory() -> Path:
     """Where the files are: installed package data, or the source tree that an editable install points to."""
     package = Path(__file__).parents[1]
     installed = package / "bundled"

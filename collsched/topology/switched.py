@@ -16,6 +16,8 @@ from collsched.topology.direct import ONE, Bandwidth, Latency, random_edges, ran
 
 Ratio = Fraction
 
+MAX_GLOBAL_LINKS = 1024  # of one router
+
 
 @dataclass(frozen=True, slots=True)
 class LeafSpine:
@@ -175,6 +177,10 @@ class Dragonfly:
 
     def _join_groups(self, builder: Builder, routers: list[list[int]]) -> None:
         others = len(routers) - 1
+        if not 1 <= self.global_links <= MAX_GLOBAL_LINKS:
+            raise InputError(
+                f"global_links is {self.global_links}; allowed is from 1 to {MAX_GLOBAL_LINKS}; it is per router"
+            )
         rounds = self.routers * self.global_links // others
         if rounds < 1:
             raise InputError(
@@ -228,7 +234,7 @@ def ratio(value: Fraction) -> Fraction:
     """An oversubscription that can be divided by. Raises InputError."""
     if value <= 0:
         raise InputError(f"oversubscription is {value}; allowed is more than 0; 1 is non-blocking")
-    return Fraction(value)
+    return value
 
 
 def switches(

@@ -139,6 +139,13 @@ MISTAKES: dict[str, str | bytes] = {
     "torus of nothing": family("kind: torus\ndims: 4x0\nbandwidth: 50"),
     "no spines": family("kind: leaf-spine\nper_leaf: 4\nspines: 0\nbandwidth: 50\nranks: 8"),
     "oversubscription of zero": family("kind: rail\nrails: 2\nspines: 1\noversubscription: 0\nbandwidth: 50\nranks: 8"),
+    "oversubscription of a grid": HEAD
+    + "parameters:\n  thin: {default: 2x2, kind: grid}\n"
+    + "family: {kind: rail, rails: 2, spines: 1, oversubscription: thin, bandwidth: 50, ranks: 8}\n",
+    "too many global links": family(
+        "kind: dragonfly\nranks: 4\nper_router: 1\nrouters: 1\nglobal_links: 10 ** 9\nbandwidth: 25\n"
+        "local_bandwidth: 25\nglobal_bandwidth: 25"
+    ),
     "cores that do not divide": family(
         "kind: fat-tree\nper_edge: 2\nedges: 2\naggregations: 2\ncores: 3\nbandwidth: 50\nranks: 8"
     ),
