@@ -56,4 +56,7 @@ def _run(command: str, cwd: Path) -> str:
 def _steady(line: str) -> str:
     line = re.sub(r"^(time +).*", r"\1…", line)
     line = re.sub(r"\.cs \([^)]*B\)", ".cs (…)", line)
-    return re.sub(r"\d[\d.e-]* (ms|µs|s) .*$", "…", line) if "float32" in line else line
+    if re.match(r" +(dtype|float32|─)", line):  # a table, whose widths follow its numbers
+        line = re.sub(r"(?<=\S)  +", "  ", re.sub(r"\d[\d.e-]* (ms|µs|s) .*$", "…", line))
+        line = re.sub("─+", "─" * 60, line)
+    return line
