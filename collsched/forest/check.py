@@ -26,6 +26,7 @@ _LARGEST = 1 << 40  # largest multiplicity: sums over a hundred million edges st
 _ROOT, _LOOSE = -1, -2  # instead of an entering edge: the node is the root; no earlier edge enters it
 
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]  # of whatever is as long as all edges
 Mask = NDArray[np.bool_]
 
 
@@ -90,9 +91,9 @@ class _Facts:
         return np.fromiter((link.dst for link in self.topology.links), np.int64, len(self.topology.links))
 
     @cached_property
-    def rank_of(self) -> Ints:
+    def rank_of(self) -> Ints32:
         """Node id → rank number, or −1 for a switch."""
-        rank_of = np.full(len(self.topology.nodes), -1, np.int64)
+        rank_of = np.full(len(self.topology.nodes), -1, np.int32)
         rank_of[list(self.topology.ranks)] = np.arange(len(self.topology.ranks))
         return rank_of
 
@@ -109,12 +110,12 @@ class _Facts:
         return np.flatnonzero(inside)
 
     @cached_property
-    def route_src(self) -> Ints:
+    def route_src(self) -> Ints32:
         """Rank number at which each route starts."""
         return self.rank_of[self.link_src[self.forest.routes.links[self.forest.routes.ptr[:-1]]]]
 
     @cached_property
-    def route_dst(self) -> Ints:
+    def route_dst(self) -> Ints32:
         return self.rank_of[self.link_dst[self.forest.routes.links[self.forest.routes.ptr[1:] - 1]]]
 
     def routes_that_repeat(self) -> Mask:
@@ -134,32 +135,32 @@ class _Facts:
     # -- trees -------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def tree_of(self) -> Ints:
-        return np.repeat(np.arange(len(self.forest.roots)), np.diff(self.forest.ptr))
+    def tree_of(self) -> Ints32:
+        return np.repeat(np.arange(len(self.forest.roots), dtype=np.int32), np.diff(self.forest.ptr))
 
     @cached_property
-    def parent(self) -> Ints:
+    def parent(self) -> Ints32:
         """Rank number at the root's side of each edge."""
         return (self.route_dst if self.reverse else self.route_src)[self.forest.edges]
 
     @cached_property
-    def child(self) -> Ints:
+    def child(self) -> Ints32:
         return (self.route_src if self.reverse else self.route_dst)[self.forest.edges]
 
     @cached_property
-    def _entering(self) -> tuple[Ints, Mask]:
+    def _entering(self) -> tuple[Ints32, Mask]:
         """For each edge, the earlier edge that enters its parent (or _ROOT, _LOOSE), and whether its child is entered
         more than once or is the root."""
         ptr, ranks = self.forest.ptr, len(self.topology.ranks)
-        before, twice = np.empty(len(self.forest.edges), np.int64), np.empty(len(self.forest.edges), bool)
+        before, twice = np.empty(len(self.forest.edges), np.int32), np.empty(len(self.forest.edges), bool)
         root = self.rank_of[self.forest.roots]
         step = max(1, _BLOCK // ranks)
         for first in range(0, len(root), step):
             last = min(first + step, len(root))
             edges = slice(ptr[first], ptr[last])
             row = (self.tree_of[edges] - first) * ranks
-            number = np.arange(ptr[first], ptr[last])
-            entry = np.full((last - first) * ranks, _LOOSE, np.int64)
+            number = np.arange(ptr[first], ptr[last], dtype=np.int32)
+            entry = np.full((last - first) * ranks, _LOOSE, np.int32)
             entry[row + self.child[edges]] = number
             entry[np.arange(last - first) * ranks + root[first:last]] = _ROOT
             twice[edges] = entry[row + self.child[edges]] != number
@@ -168,7 +169,7 @@ class _Facts:
         return before, twice
 
     @property
-    def before(self) -> Ints:
+    def before(self) -> Ints32:
         return self._entering[0]
 
     @property
@@ -176,9 +177,9 @@ class _Facts:
         return self._entering[1]
 
     @cached_property
-    def depth(self) -> Ints:
+    def depth(self) -> Ints32:
         """Hops from the root to each edge's child, by pointer doubling."""
-        depth, above = np.ones(len(self.before), np.int64), self.before.copy()
+        depth, above = np.ones(len(self.before), np.int32), self.before.copy()
         while len(moving := np.flatnonzero(above >= 0)):
             over = above[moving]
             depth[moving] += depth[over]

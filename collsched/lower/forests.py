@@ -36,6 +36,7 @@ _BLOCK = 1 << 22  # entries of the (tree, rank) table taken at once
 _NONE = -1
 
 Ints = NDArray[np.int64]
+Ints32 = NDArray[np.int32]  # of whatever is as long as all edges
 T = TypeVar("T", bound=np.generic)
 
 
@@ -43,11 +44,12 @@ T = TypeVar("T", bound=np.generic)
 class _Phase:
     """The edges of one forest, once for every chunk that their tree carries, chunk by chunk and parents first."""
 
-    chunk: NDArray[np.int32]
+    forest: Forest
+    chunk: Ints32
     route: NDArray[np.uint32]
-    above: NDArray[np.int32]  # the transfer over the edge that enters this edge's parent; _NONE at the root
-    depth: NDArray[np.int32]
-    height: Ints  # [chunks] of the chunk's tree
+    above: Ints32  # the transfer over the edge that enters this edge's parent; _NONE at the root
+    depth: Ints32
+    height: Ints32  # [chunks] of the chunk's tree
 
 
 def lower(topology: Topology, collective: Collective, forests: Sequence[Forest]) -> Schedule:
@@ -55,24 +57,34 @@ def lower(topology: Topology, collective: Collective, forests: Sequence[Forest])
     passed `check_forest`. Linear in tree edges."""
     chunks, trees = _cut(topology, collective, forests)
     phases = [_expand(topology, forest, tree) for forest, tree in zip(forests, trees, strict=True)]
-    step, height = [], np.zeros(len(chunks.shard), np.int64)
-    for forest, phase in zip(forests, phases, strict=True):
-        top = (height + phase.height)[phase.chunk]
-        step.append(top - phase.depth if forest.direction == "in" else height[phase.chunk] + phase.depth - 1)
-        height += phase.height
-    join, joins = _joins([forest.direction for forest in forests], phases, len(chunks.shard))
-    op = [np.full(len(p.chunk), _op(collective, f), np.uint8) for p, f in zip(phases, forests, strict=True)]
-    shift = np.cumsum([0, *(len(forest.routes.ptr) - 1 for forest in forests)])
-    route = [phase.route + np.uint32(first) for phase, first in zip(phases, shift, strict=False)]
-    chunk = _concat([phase.chunk for phase in phases], np.int32)
-    transfers = Transfers(chunk, _concat(route, np.uint32), _concat(op, np.uint8), join, np.zeros(len(chunk), np.int16))
     routes = _merge([forest.routes for forest in forests])
-    transfers, joins = _issue(_concat(step, np.int64), transfers, joins)
+    join, joins = _joins(phases, len(chunks.shard))
+    transfers = _transfers(collective, phases, join)
+    transfers, joins = _issue(_steps(phases), transfers, joins)
     return Schedule(collective, chunks, routes, *copy_first_at_relays(topology, collective, routes, transfers, joins))
 
 
-def _op(collective: Collective, forest: Forest) -> int:
-    return REDUCE if collective.kind.reduces and forest.direction == "in" else COPY
+def _transfers(collective: Collective, phases: Sequence[_Phase], join: Ints32) -> Transfers:
+    """The phases' transfers one after another; routes are numbered as `_merge` numbers them."""
+    sums = [collective.kind.reduces and phase.forest.direction == "in" for phase in phases]
+    first = np.cumsum([0, *(len(phase.forest.routes.ptr) - 1 for phase in phases)])
+    return Transfers(
+        _concat([phase.chunk for phase in phases], np.int32),
+        _concat([phase.route + np.uint32(shift) for phase, shift in zip(phases, first, strict=False)], np.uint32),
+        np.repeat(np.where(sums, REDUCE, COPY).astype(np.uint8), [len(phase.chunk) for phase in phases]),
+        join,
+        np.zeros(len(join), np.int16),
+    )
+
+
+def _steps(phases: Sequence[_Phase]) -> Ints32:
+    """How many hops of its chunk precede each transfer: up an in-tree, then down the out-tree."""
+    steps, passed = [], np.int32(0) * phases[0].height
+    for phase in phases:
+        up = phase.forest.direction == "in"
+        steps.append((passed + phase.height * up)[phase.chunk] + (-phase.depth if up else phase.depth - 1))
+        passed = passed + phase.height
+    return _concat(steps, np.int32)
 
 
 def _cut(topology: Topology, collective: Collective, forests: Sequence[Forest]) -> tuple[Chunks, list[Ints]]:
@@ -111,37 +123,38 @@ def _carrier(part: tuple[Ints, Ints, Ints], at: Ints) -> Ints:
 def _expand(topology: Topology, forest: Forest, tree: Ints) -> _Phase:
     above, depth = _shape(topology, forest)
     sizes = np.where(tree >= 0, np.diff(np.append(forest.ptr, forest.ptr[-1]))[tree], 0)
-    number = np.arange(sizes.sum())
-    moved = np.repeat(np.cumsum(sizes) - sizes - forest.ptr[tree], sizes)  # from an edge's position to its transfer's
-    edge = number - moved
-    over = above[edge]
-    height = np.zeros(len(tree), np.int64)
+    begin = np.cumsum(sizes) - sizes
+    moved = np.repeat((begin - forest.ptr[tree]).astype(np.int32), sizes)  # from an edge's place to its transfer's
+    edge = np.arange(sizes.sum(), dtype=np.int32) - moved
+    above, depth = above[edge], depth[edge]
+    height = np.zeros(len(tree), np.int32)
     full = np.flatnonzero(sizes)
     if len(full):
-        height[full] = np.maximum.reduceat(depth[edge], (np.cumsum(sizes) - sizes)[full])
+        height[full] = np.maximum.reduceat(depth, begin[full])
     return _Phase(
+        forest,
         np.repeat(np.arange(len(tree), dtype=np.int32), sizes),
         forest.edges[edge],
-        np.where(over >= 0, over + moved, _NONE).astype(np.int32),
-        depth[edge],
+        np.where(above >= 0, above + moved, _NONE),
+        depth,
         height,
     )
 
 
-def _shape(topology: Topology, forest: Forest) -> tuple[Ints, NDArray[np.int32]]:
+def _shape(topology: Topology, forest: Forest) -> tuple[Ints32, Ints32]:
     """For each edge, the edge that enters its parent (or _NONE), and its distance from the root in hops."""
-    rank_of = np.full(len(topology.nodes), _NONE, np.int64)
+    rank_of = np.full(len(topology.nodes), _NONE, np.int32)
     rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
     begin, end = _ends(topology, forest.routes)
     above_node, below_node = (begin, end) if forest.direction == "out" else (end, begin)
     parent, child = rank_of[above_node][forest.edges], rank_of[below_node][forest.edges]
-    above = np.empty(len(forest.edges), np.int64)
+    above = np.empty(len(forest.edges), np.int32)
     step = max(1, _BLOCK // len(topology.ranks))
     for first in range(0, len(forest.roots), step):
         ptr = forest.ptr[first : first + step + 1]
         edges = slice(ptr[0], ptr[-1])
         row = np.repeat(np.arange(len(ptr) - 1) * len(topology.ranks), np.diff(ptr))
-        entering = np.full((len(ptr) - 1) * len(topology.ranks), _NONE, np.int64)
+        entering = np.full((len(ptr) - 1) * len(topology.ranks), _NONE, np.int32)
         entering[row + child[edges]] = np.arange(ptr[0], ptr[-1])
         above[edges] = entering[row + parent[edges]]
     depth, over = np.ones(len(above), np.int32), above.copy()
@@ -158,20 +171,19 @@ def _ends(topology: Topology, routes: Routes) -> tuple[Ints, Ints]:
     return src[routes.links[routes.ptr[:-1]]], dst[routes.links[routes.ptr[1:] - 1]]
 
 
-def _joins(directions: Sequence[str], phases: Sequence[_Phase], chunks: int) -> tuple[NDArray[np.int32], Joins]:
+def _joins(phases: Sequence[_Phase], chunks: int) -> tuple[Ints32, Joins]:
     """What each transfer waits for, in the numbering before `_issue`; the phases' transfers follow one another."""
     join, members, counts = [], [], []
-    at_root: Ints | int = 0  # join of all that arrives at a chunk's root in the phase before
+    at_root = np.zeros(chunks, np.int32)  # join of all that arrived at a chunk's root in the phase before
     first, known = 0, 1  # transfers of earlier phases; joins so far
-    for direction, phase in zip(directions, phases, strict=True):
-        inner = phase.above >= 0
-        size = len(phase.chunk)
-        if direction == "in":
+    for phase in phases:
+        inner, size = phase.above >= 0, len(phase.chunk)
+        if phase.forest.direction == "in":
             goal = np.where(inner, phase.above, size + phase.chunk)  # what waits for an edge: a transfer or the root
             arrivals = np.bincount(goal, minlength=size + chunks)
             if phase is phases[-1]:
                 arrivals[size:] = 0  # nothing follows at the root
-            number = np.where(arrivals > 0, known - 1 + np.cumsum(arrivals > 0), 0)
+            number = np.where(arrivals > 0, known - 1 + np.cumsum(arrivals > 0, dtype=np.int32), 0)
             join.append(number[:size])
             at_root = number[size:]
             members.append(first + np.argsort(goal, kind="stable")[: arrivals.sum()])
@@ -179,9 +191,8 @@ def _joins(directions: Sequence[str], phases: Sequence[_Phase], chunks: int) -> 
         else:
             passed_on = np.zeros(size, bool)
             passed_on[phase.above[inner]] = True
-            number = known - 1 + np.cumsum(passed_on)
-            root = at_root[phase.chunk] if isinstance(at_root, np.ndarray) else np.zeros(size, np.int64)
-            join.append(np.where(inner, number[phase.above], root))
+            number = known - 1 + np.cumsum(passed_on, dtype=np.int32)
+            join.append(np.where(inner, number[phase.above], at_root[phase.chunk]))
             members.append(first + np.flatnonzero(passed_on))
             counts.append(np.ones(len(members[-1]), np.int64))
         first, known = first + size, known + len(counts[-1])
@@ -189,7 +200,7 @@ def _joins(directions: Sequence[str], phases: Sequence[_Phase], chunks: int) -> 
     return _concat(join, np.int32), Joins(ptr.astype(np.int64), _concat(members, np.int32))
 
 
-def _issue(step: Ints, transfers: Transfers, joins: Joins) -> tuple[Transfers, Joins]:
+def _issue(step: Ints32, transfers: Transfers, joins: Joins) -> tuple[Transfers, Joins]:
     """Order transfers by step; within a step the order stays."""
     narrow = step.astype(np.uint16) if step.max(initial=0) < 1 << 16 else step  # a radix sort, where it is possible
     order = np.argsort(narrow, kind="stable")
