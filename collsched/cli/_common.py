@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from collsched.errors import InputError
+from collsched.errors import InputError, TopologyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,17 @@ def load_topology(spec: str, settings: tuple[str, ...]) -> Topology:
     """The topology that TOPO and `--set` mean."""
     from collsched.topology import resolve
 
-    return resolve(spec, parse_settings(settings))
+    values = parse_settings(settings)
+    try:
+        return resolve(spec, values)
+    except TopologyError:
+        from collsched.plan import is_plan
+
+        if is_plan(Path(spec)):
+            raise InputError(
+                f"{spec}: is a plan, and a topology is needed; name the file it was compiled from"
+            ) from None
+        raise
 
 
 def load_collective(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from collsched.cli import _common as common
 from collsched.errors import InputError
@@ -52,6 +53,8 @@ def explain_command(
     with common.progress() as progress:
         if is_plan(Path(subject)):
             _refuse_options(settings=settings, root=root, group=group, shards=shards)
+            if click.get_current_context().get_parameter_source("kind") is not ParameterSource.DEFAULT:
+                _refuse_options(collective=kind)
             progress("verifying the plan")
             plan = Plan.load(subject)
             topology, collective, phases = plan.topology, plan.collective, plan.bound

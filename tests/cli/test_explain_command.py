@@ -89,6 +89,10 @@ def test_a_plan_explains_itself(call) -> None:
     assert "100 % of the bound" in call("explain", made["plan"]).out
     refused = call("explain", made["plan"], "--group", "0-3")
     assert refused.code == 2 and "--group does not apply to a plan" in refused.err
+    refused = call("explain", made["plan"], "-c", "allreduce")
+    assert refused.code == 2 and "--collective does not apply to a plan" in refused.err
+    refused = call("compile", made["plan"])
+    assert refused.code == 2 and "is a plan, and a topology is needed" in refused.err
 
 
 def test_rooted_weighted_and_grouped(call, tmp_path: Path) -> None:
