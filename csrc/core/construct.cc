@@ -49,6 +49,7 @@ private:
       std::swap(roots[i - 1], roots[random_.below(static_cast<std::uint32_t>(i))]);
     const std::size_t units_from = roots.size() > kUnitRoots ? roots.size() - kUnitRoots : roots.size() / 2;
     report.unreached = 0;
+    p_.expect_trees(units_from + (roots.size() - units_from) * static_cast<std::size_t>(std::min(k_, kMaxPieces)));
     for (std::size_t i = 0; i < roots.size(); ++i) {
       const std::int64_t trees = k_ * p_.net.weight[roots[i]];
       grower_.release(roots[i]);

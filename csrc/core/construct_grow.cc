@@ -155,16 +155,16 @@ void Grower::mark(Node v) {
 bool Grower::admitted(Arc a, std::int32_t outer) const {
   if (mode_ == Mode::free) return true;
   if (nests_.is_star(outer)) return nests_.slack[outer] >= m_;
+  const bool direct = p_.is_terminal(net_.src[a]) && p_.is_terminal(net_.dst[a]);
   for (auto x = nests_.inner(net_.dst[a]);; x = nests_.parent(x)) {
-    if (entered_[x] && (once() ? !nests_.on_pace(x, m_, progress_) : nests_.slack[x] < m_)) return false;
+    if (entered_[x] && (once() ? !direct || !nests_.on_pace(x, m_, progress_) : nests_.slack[x] < m_)) return false;
     if (x == outer) return true;
   }
 }
 
 // Whether no arc into a nest can be open, known without looking at the arcs.
 bool Grower::closed(std::int32_t nest) const {
-  return nest != Nests::kNone && entered_[nest] && once() && !nests_.is_star(nest) &&
-         !nests_.on_pace(nest, m_, progress_);
+  return nest != Nests::kNone && entered_[nest] && once() && !nests_.is_star(nest);
 }
 
 // Whether a route that has come to switch s from elsewhere may only pass through it.

@@ -76,6 +76,8 @@ public:
   std::span<const Route> row(std::size_t tree) const { return {&in_route_[tree * size()], size()}; }
   Node parent(std::size_t tree, Node v) const { return routes.src(in_route(tree, v)); }
 
+  // Address space for so many trees, so that rows never move; memory is taken as they are filled.
+  void expect_trees(std::size_t count) { in_route_.reserve(count * size()); }
   std::size_t add_tree(Node root, std::int64_t multiplicity);
   void drop_last_tree();
   // Splits `part` off tree t as a tree of its own with the same edges; loads do not change.
