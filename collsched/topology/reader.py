@@ -62,7 +62,7 @@ class _File:
         tree = parse(text, source)
         self._check_version(tree)
         self.top = Entry(source, tree, "the file", _SECTIONS)
-        self.name = self.top.text("name")
+        self.name = self.top.text("name") if "name" in tree.items else Path(source.name).stem
         about = self.top.scalar("description")
         self.description = about.text if about else ""
         self.parameters = {name: declare(source, name, value) for name, value in self._section("parameters")}

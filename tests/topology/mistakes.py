@@ -48,7 +48,6 @@ MISTAKES: dict[str, str | bytes] = {
     "no version": "name: t\nnodes:\n  - {name: gpu0, kind: rank}\n",
     "unsupported version": "collsched: topology/2\nname: t\n",
     "version is a list": "collsched: [topology, 1]\nname: t\n",
-    "no name": "collsched: topology/1\nnodes:\n  - {name: gpu0, kind: rank}\n",
     "empty name": "collsched: topology/1\nname:\nnodes:\n  - {name: gpu0, kind: rank}\n",
     "unknown section": HEAD + "node:\n  - {name: gpu0, kind: rank}\n",
     "duplicate section": NODES + "nodes:\n  - {name: gpu2, kind: rank}\n",

@@ -124,6 +124,12 @@ def test_text_that_yaml_would_change_stays_text(load):
     assert names(topology) == ["no", "0x10", "1.50"]
 
 
+def test_name_of_a_file_without_one(tmp_path):
+    path = tmp_path / "rack7.yaml"
+    path.write_text("collsched: topology/1\nnodes:\n  - {name: gpu0, kind: rank}\n")
+    assert load_topology(path).name == "rack7"
+
+
 def test_where_names_the_line(load):
     topology = load(FOUR + "  - {name: sw, kind: switch}\n")
     assert [topology.where(node).rsplit(":", 1)[1] for node in (0, 3, 4)] == ["4", "4", "5"]
