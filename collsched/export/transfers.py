@@ -90,19 +90,25 @@ def _transfers(topology: Topology, schedule: Schedule, chunk_number: Ints) -> It
     transfers, joins = schedule.transfers, schedule.joins
     alive = chunk_number[transfers.chunk] >= 0
     number = np.where(alive, np.cumsum(alive) - 1, -1)
+    members = number[joins.member]
     routes = _route_texts(topology, schedule)
     kept = np.flatnonzero(alive)
     for first in range(0, len(kept), _BATCH):
-        lines = []
-        for t in kept[first : first + _BATCH].tolist():
-            join = transfers.join[t]
-            members = number[joins.member[joins.ptr[join] : joins.ptr[join + 1]]]
-            deps = members[members >= 0].tolist()
-            op = "reduce" if transfers.op[t] == REDUCE else "copy"
-            lines.append(
-                f'{{"id": {number[t]}, {routes[transfers.route[t]]}, "chunk": {chunk_number[transfers.chunk[t]]}, '
-                f'"op": "{op}", "deps": {deps}, "chan": {transfers.channel[t]}}}'
-            )
+        batch = kept[first : first + _BATCH]
+        columns = (
+            number[batch],
+            transfers.route[batch],
+            chunk_number[transfers.chunk[batch]],
+            transfers.op[batch],
+            joins.ptr[transfers.join[batch]],
+            joins.ptr[transfers.join[batch] + 1],
+            transfers.channel[batch],
+        )
+        lines = [
+            f'{{"id": {i}, {routes[route]}, "chunk": {chunk}, "op": "{"reduce" if op == REDUCE else "copy"}", '
+            f'"deps": {[m for m in members[begin:end].tolist() if m >= 0]}, "chan": {channel}}}'
+            for i, route, chunk, op, begin, end, channel in zip(*(c.tolist() for c in columns), strict=True)
+        ]
         yield (",\n" if first else "") + ",\n".join(lines)
 
 

@@ -27,12 +27,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from collsched.collective import Collective
+from collsched.errors import InputError
 from collsched.forest.model import Forest, Routes
 from collsched.ir.schedule import COPY, REDUCE, Chunks, Joins, Schedule, Transfers
 from collsched.lower.relays import copy_first_at_relays
 from collsched.topology.model import Topology
 
 _BLOCK = 1 << 22  # entries of the (tree, rank) table taken at once
+_MAX_UNITS = 1 << 62  # of the buffer's axis
 _NONE = -1
 
 Ints = NDArray[np.int64]
@@ -90,6 +92,11 @@ def _steps(phases: Sequence[_Phase]) -> Ints32:
 def _cut(topology: Topology, collective: Collective, forests: Sequence[Forest]) -> tuple[Chunks, list[Ints]]:
     """The chunks, and for each forest the tree that carries each of them (_NONE: the shard stays where it is)."""
     k = lcm(*(forest.k for forest in forests))
+    if k * sum(collective.shards) >= _MAX_UNITS:
+        raise InputError(
+            f"{' and '.join(str(forest.k) for forest in forests)} trees per unit of {sum(collective.shards)} cut the "
+            "buffer too finely; choose one --trees-per-root for both phases, or rounder shard sizes"
+        )
     border = np.cumsum([0, *(k * weight for weight in collective.shards)])
     shard_of = np.full(len(topology.nodes), _NONE, np.int64)
     shard_of[[topology.ranks[owner] for owner in collective.owners]] = np.arange(len(collective.owners))

@@ -125,6 +125,15 @@ def test_a_root_with_several_trees() -> None:
     assert (report.ratio, report.trees) == (Fraction(1, 10), 2)
 
 
+@pytest.mark.parametrize("large", [2**20, 2**21 - 1, 2**45 + 12345, 2**61])
+def test_large_multiplicities_are_exact(large: int) -> None:
+    both = growth.pack("out", large + 1, [0, 0], [large, 1], [0, 2, 4], [0, 1, 0, 2], [AB, BC, BSC])
+    slower = replace(TOPOLOGY.links[4], bandwidth=Fraction(1))
+    topology = replace(TOPOLOGY, links=(*TOPOLOGY.links[:4], slower, *TOPOLOGY.links[5:]))
+    report = check_forest(topology, BROADCAST, both, reverse=False)
+    assert (report.ratio, report.max_load_link) == (Fraction(large, large + 1), 4)
+
+
 def test_messages(golden) -> None:  # type: ignore[no-untyped-def]
     lines = []
     for rule, forest in BROKEN.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
+from dataclasses import replace
 
 import growth
 import numpy as np
@@ -155,6 +156,15 @@ def test_segments_follow_each_other() -> None:
 def test_number_of_segments_is_limited(pieces: int) -> None:
     with pytest.raises(InputError, match="segments"):
         Segment(pieces)
+
+
+def test_phases_that_cut_the_buffer_too_finely_are_refused() -> None:
+    """The common refinement of k = 2^31 and k = 2^31 − 1 needs more than 62 bits."""
+    topology, out, into = growth.boxes(1, 2)
+    ranks = (0, 1)
+    forests = [replace(forest, k=k, multiplicity=np.array([k, k])) for forest, k in ((into, 2**31), (out, 2**31 - 1))]
+    with pytest.raises(InputError, match="too finely"):
+        lower(topology, growth.Collective(Kind.ALLREDUCE, ranks, ranks, (1, 1)), forests)
 
 
 @settings(max_examples=100, deadline=None)
