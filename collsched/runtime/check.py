@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from collsched.collective import PROMISES, Collective
 from collsched.errors import EngineError, InputError
-from collsched.ir.schedule import Schedule
 from collsched.runtime import shm
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
@@ -223,12 +222,12 @@ def run_plan(
         raise InputError(f"{iterations} iterations; at least 1")
     ranks = len(plan.topology.ranks)
     # Before the fork, so that the ranks share it.
-    schedule, data = plan.schedule(), _prepare(plan.collective, cases)
+    wiring, data = shm.Wiring.of(plan), _prepare(plan.collective, cases)
     reader, writer = os.pipe()
     report = _Report(cases, ranks)
     try:
         with raising_signals(), Ranks(ranks) as job:
-            job.start(lambda rank, fd: _rank_main(plan, schedule, data, iterations, tuning, rank, fd, writer))
+            job.start(lambda rank, fd: _rank_main(plan, wiring, data, iterations, tuning, rank, fd, writer))
             os.close(writer)
             writer = -1
             failed = None
@@ -262,7 +261,7 @@ def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
 
 def _rank_main(
     plan: shm.Executable,
-    schedule: Schedule,
+    wiring: shm.Wiring,
     data: Sequence[Data],
     iterations: int,
     tuning: shm.Tuning | None,
@@ -277,8 +276,8 @@ def _rank_main(
 
     try:
         shm.join(fd, rank)
-        with shm.connect(plan, tuning, schedule) as communicator:
-            role = Role(plan.collective, schedule.chunks, rank)
+        with shm.connect(plan, tuning, wiring) as communicator:
+            role = Role(plan.collective, wiring.schedule.chunks, rank)
             for number, case in enumerate(data):
                 wrong, seconds = _measure(communicator, role, case, iterations)
                 tell({"case": number, "wrong": wrong, "seconds": seconds})

@@ -71,7 +71,7 @@ class Ranks:
                     process = os.fork()
                 if process == 0:
                     _child(rank, self._fd, parent, before, main)
-                self._running[rank] = (process, os.pidfd_open(process))
+                self._running[rank] = (process, _descriptor(process))
             except OSError as error:
                 raise EngineError(
                     f"cannot start rank {rank} of {self.ranks}: {error.strerror}; raise `ulimit -u` and `ulimit -n`"
@@ -109,12 +109,12 @@ class Ranks:
                         deadline = deadline or time.monotonic() + _GRACE
                     yield ended
                 if deadline is not None and time.monotonic() >= deadline:
-                    self.signal(signal.SIGKILL if force else signal.SIGTERM)
+                    self.send(signal.SIGKILL if force else signal.SIGTERM)
                     force, deadline = True, time.monotonic() + _GRACE
         while pipe is not None and (data := os.read(pipe, 1 << 16)):
             yield data
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to every rank and the processes that it started."""
         for process, _ in self._running.values():
             with contextlib.suppress(ProcessLookupError):
@@ -123,14 +123,14 @@ class Ranks:
     def stop(self, grace: float = _GRACE) -> None:
         """End all ranks: ask, wait up to `grace` seconds, force; and reap them."""
         if self._running and grace > 0:
-            self.signal(signal.SIGINT)
+            self.send(signal.SIGINT)
             until = time.monotonic() + grace
             while self._running and time.monotonic() < until:
                 for rank, (process, _) in list(self._running.items()):
                     if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                         self._reap(rank)
                 time.sleep(0.01)
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         for rank in list(self._running):
             self._reap(rank)
 
@@ -159,6 +159,16 @@ class Ranks:
             os.close(self._fd)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _descriptor(process: int) -> int:
+    """A descriptor that becomes readable when the child process ends. Without one the child is not kept."""
+    try:
+        return os.pidfd_open(process)
+    except OSError:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise
 
 
 def _child(rank: int, fd: int, parent: int, mask: set[int | signal.Signals], main: Callable[[int, int], int]) -> None:

@@ -42,7 +42,7 @@ class Tuning:
     progress after which a wait is an error.
     """
 
-    arena: int = 512 << 10
+    arena: int = 256 << 10
     segment: int = 32 << 10
     timeout: float = 300.0
 
@@ -71,8 +71,21 @@ def launched() -> bool:
     return _process is not None or ENV_FD in os.environ
 
 
-def connect(plan: Executable, tuning: Tuning | None = None, schedule: Schedule | None = None) -> Communicator:
-    """This rank's end of a plan; returns once all ranks have connected. `schedule` is the plan's, if it is at hand.
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What all ranks compute alike from a plan: made once where ranks are forked, else by each of them."""
+
+    schedule: Schedule
+    slots: Slots
+
+    @classmethod
+    def of(cls, plan: Executable) -> Wiring:
+        schedule = plan.schedule()
+        return cls(schedule, Slots.of(plan.topology, schedule))
+
+
+def connect(plan: Executable, tuning: Tuning | None = None, wiring: Wiring | None = None) -> Communicator:
+    """This rank's end of a plan; returns once all ranks have connected. `wiring` is the plan's, if it is at hand.
 
     Raises InputError outside `collsched launch` or where the number of ranks differs from the plan's, EngineError where
     the ranks loaded different plans, memory is short, or a rank ends.
@@ -85,15 +98,15 @@ def connect(plan: Executable, tuning: Tuning | None = None, schedule: Schedule |
         )
     tuning = tuning or Tuning(timeout=_timeout())
     process.connected += 1
-    return _communicator(plan, schedule or plan.schedule(), process, tuning)
+    return _communicator(plan, wiring or Wiring.of(plan), process, tuning)
 
 
-def _communicator(plan: Executable, schedule: Schedule, process: Process, tuning: Tuning) -> Communicator:
+def _communicator(plan: Executable, wiring: Wiring, process: Process, tuning: Tuning) -> Communicator:
     from collsched.lower import program
 
+    schedule, slots = wiring.schedule, wiring.slots
     role = Role(plan.collective, schedule.chunks, process.world.rank)
     mine = program(plan.topology, schedule, role.rank)
-    slots = Slots.of(plan.topology, schedule)
     chunks = len(schedule.chunks.shard)
     connection = _engine.connect(
         process.world,
