@@ -9,7 +9,6 @@ namespace collsched::engine {
 namespace {
 
 constexpr auto nap = std::chrono::milliseconds(50); // between two looks for dead peers
-constexpr int yields = 16;
 constexpr int segment_bits = 16;
 constexpr std::size_t kept_layouts = 8;
 
@@ -41,7 +40,10 @@ struct alignas(2 * cache_line) Communicator::Control {
 Communicator::Communicator(World &world, int index, const std::string &digest, const Program &program, Options options)
     : world_(world), index_(index), options_(std::move(options)) {
   const auto cores = std::thread::hardware_concurrency();
-  spins_ = static_cast<unsigned>(world.ranks()) <= cores ? 2000 : 20;
+  // Long spins only starve the peer that is waited for: the scheduler may have put both on one core.
+  const bool roomy = static_cast<unsigned>(world.ranks()) <= cores;
+  spins_ = roomy ? 100 : 20;
+  yields_ = roomy ? 100 : 4;
   load(program);
   throw_if_failed();
   const auto start = Clock::now();
@@ -377,7 +379,7 @@ template <typename Ready> void Communicator::wait(Ready ready, Phase phase) {
       return;
     pause();
   }
-  for (int i = 0; i < yields; ++i) {
+  for (int i = 0; i < yields_; ++i) {
     if (ready())
       return;
     std::this_thread::yield();

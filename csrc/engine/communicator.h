@@ -149,7 +149,7 @@ private:
   Options options_;
   Region region_;
   bool closed_ = false;
-  int spins_;
+  int spins_, yields_; // looks before a sleep
 
   std::atomic<std::uint64_t> *arrived_ = nullptr;
   Control *controls_ = nullptr;
