@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 @click.option("--dtype", "dtypes", multiple=True, metavar="TYPE", help="Such as bfloat16; may be repeated.")
 @click.option("--op", default="sum", show_default=True, metavar="OP", help="sum, prod, min, max or avg.")
 @click.option("--iterations", default=3, show_default=True, metavar="N", help="Calls a case; their median counts.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-              metavar="SECONDS", help="How long a rank may wait for another.")  # fmt: skip
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a rank may wait for another (60, and more from hundreds of ranks on).",
+)
 @json_option
 def run_command(
     path: str,
@@ -31,10 +35,10 @@ def run_command(
     dtypes: tuple[str, ...],
     op: str,
     iterations: int,
-    timeout: float,
+    timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Execute a plan with one process a rank on this machine and check every element.
+    """Verify a plan, execute it with one process a rank on this machine, and check every element.
 
     Without --size and --dtype: several element types, no element, one, a prime number of them, and more. The exit code
     is 1 if any element is wrong.
@@ -50,12 +54,13 @@ def run_command(
     plan = Plan.load(path)
     if op != "sum" and not plan.collective.kind.reduces:
         raise click.UsageError(f"--op {op} does not apply: {plan.collective.kind} reduces nothing")
+    plan.verify()  # a plan that is wrong is refused, not executed
+    # Processes start one after the other, and share the cores.
+    tuning = Tuning(timeout=timeout or 60 + len(plan.topology.ranks) / 4)
     rows: list[Row] = []
     shown: Progress | None = None
     with contextlib.ExitStack() as stack:
-        results = stack.enter_context(
-            contextlib.closing(run_plan(plan, cases, iterations=iterations, tuning=Tuning(timeout=timeout)))
-        )
+        results = stack.enter_context(contextlib.closing(run_plan(plan, cases, iterations=iterations, tuning=tuning)))
         for row in results:
             # Only now: the ranks are forked before there is a second thread.
             if shown is None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
 from collsched.runtime.launch import Ranks, raising_signals
 from collsched.runtime.layout import Role
+from collsched.units import format_bytes
 
 Array = NDArray[Any]
 PERIOD = 8191
@@ -221,6 +223,7 @@ def run_plan(
     if iterations < 1:
         raise InputError(f"{iterations} iterations; at least 1")
     ranks = len(plan.topology.ranks)
+    _check_memory(cases, ranks)
     # Before the fork, so that the ranks share it.
     wiring, data = shm.Wiring.of(plan), _prepare(plan.collective, cases)
     reader, writer = os.pipe()
@@ -243,6 +246,19 @@ def run_plan(
             os.close(writer)
     if report.error or failed:
         raise EngineError(report.error or failed)
+
+
+def _check_memory(cases: Sequence[Case], ranks: int) -> None:
+    """Every rank holds input, a copy of it, output and what is expected (fractions: and a tolerance, in float64)."""
+    sizes = (4 * case.bytes + (16 * case.elements if case.values == "fractions" else 0) for case in cases)
+    need = ranks * max(sizes, default=0)
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    if available is not None and need > available:
+        raise InputError(
+            f"{ranks} ranks need up to {format_bytes(need)} to check cases of this size, and "
+            f"{format_bytes(available)} are free; choose a smaller --size"
+        )
 
 
 def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:

@@ -9,6 +9,8 @@ namespace collsched::engine {
 namespace {
 
 constexpr auto nap = std::chrono::milliseconds(50); // between two looks for dead peers
+constexpr int peers_a_look = 8;
+constexpr int names_in_message = 8;
 constexpr int segment_bits = 16;
 constexpr std::size_t kept_layouts = 8;
 
@@ -66,7 +68,25 @@ void Communicator::close() {
   world_.release(index_);
 }
 
+// A program that was made for another plan must not reach into foreign memory.
+void Communicator::check(const Program &program) const {
+  const std::size_t count = program.opcode.size();
+  const auto below = [](const auto &values, std::size_t limit) {
+    return std::ranges::all_of(values, [=](auto value) { return value >= 0 && static_cast<std::size_t>(value) < limit; });
+  };
+  const bool sound =
+      program.chunk.size() == count && program.peer.size() == count && program.slot.size() == count &&
+      program.join.size() == count && !program.join_begin.empty() && below(program.opcode, 3) &&
+      below(program.chunk, options_.chunks) && below(program.peer, static_cast<std::size_t>(world_.ranks())) &&
+      below(program.slot, options_.slots) && below(program.join, program.join_begin.size() - 1) &&
+      below(program.join_member, count) && below(program.join_begin, program.join_member.size() + 1) &&
+      std::ranges::is_sorted(program.join_begin);
+  if (!sound)
+    throw Failure("the program of rank " + std::to_string(world_.rank()) + " is malformed; verify the plan");
+}
+
 void Communicator::load(const Program &program) {
+  check(program);
   if (options_.arena_bytes < options_.chunks * cache_line || options_.arena_bytes % cache_line != 0 ||
       options_.arena_bytes / std::max<std::size_t>(1, options_.segment_bytes) >= 1u << segment_bits)
     throw Failure("an arena of " + std::to_string(options_.arena_bytes) + " bytes with segments of " +
@@ -410,29 +430,45 @@ bool Communicator::lags(int peer, Phase phase) const {
 void Communicator::look_around(Clock::time_point since, Phase phase) {
   throw_if_failed();
   options_.interrupted();
-  std::string late;
-  bool suspicious = false;
-  for (int peer = 0; peer < world_.ranks(); ++peer) {
-    if (peer == world_.rank())
-      continue;
-    // In this order: a peer that finished its part and then ended is no failure.
-    const bool closed = controls_[peer].closed != 0;
-    const bool ended = world_.ended(peer);
-    if (!lags(peer, phase))
-      continue;
-    if (closed && !ended)
-      give_up(world_.describe(peer) + " has closed its communicator");
-    // The first to tell should be the launcher, who knows how it ended.
-    if (ended && suspicious_ >= 2)
-      give_up(world_.describe(peer) + " has ended");
-    suspicious |= ended;
-    late += (late.empty() ? "" : ", ") + world_.describe(peer);
+  // A few peers a look: all ranks look, and a thousand must not spend their time on it.
+  for (int i = 0; i < std::min(peers_a_look, world_.ranks()); ++i) {
+    watched_ = (watched_ + 1) % world_.ranks();
+    if (watched_ != world_.rank())
+      examine(watched_, phase);
   }
-  suspicious_ = suspicious ? suspicious_ + 1 : 0;
+  if (suspect_)
+    examine(*suspect_, phase);
   const double waited = std::chrono::duration<double>(Clock::now() - since).count();
   if (waited > options_.timeout)
     give_up("rank " + std::to_string(world_.rank()) + " waited " + std::to_string(static_cast<int>(waited)) + " s for " +
-            (late.empty() ? "no one: the program is stuck" : late));
+            late_peers(phase));
+}
+
+void Communicator::examine(int peer, Phase phase) {
+  // In this order: a peer that finished its part and then ended is no failure.
+  const bool closed = controls_[peer].closed != 0;
+  const bool ended = world_.ended(peer);
+  if (!lags(peer, phase))
+    return;
+  if (ended && suspect_ == peer && ++looks_at_suspect_ > 2)
+    give_up(world_.describe(peer) + " has ended");
+  if (ended && !suspect_) {
+    suspect_ = peer; // not at once: the launcher knows how it ended, and is about to tell
+    looks_at_suspect_ = 0;
+  }
+  if (closed && !ended)
+    give_up(world_.describe(peer) + " has closed its communicator");
+}
+
+std::string Communicator::late_peers(Phase phase) const {
+  std::string late;
+  int more = -names_in_message;
+  for (int peer = 0; peer < world_.ranks(); ++peer)
+    if (peer != world_.rank() && lags(peer, phase) && more++ < 0)
+      late += (late.empty() ? "" : ", ") + world_.describe(peer);
+  if (late.empty())
+    return "no one: the program is stuck";
+  return more > 0 ? late + " and " + std::to_string(more) + " more" : late;
 }
 
 void Communicator::throw_if_failed() const {

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -114,6 +115,7 @@ private:
     std::int64_t begin, count; // elements, relative to the chunk
   };
 
+  void check(const Program &program) const;
   void load(const Program &program);
   std::size_t map_bytes() const;
   void connect();
@@ -139,6 +141,8 @@ private:
 
   template <typename Ready> void wait(Ready ready, Phase phase);
   void look_around(Clock::time_point since, Phase phase);
+  void examine(int peer, Phase phase);
+  std::string late_peers(Phase phase) const;
   bool lags(int peer, Phase phase) const;
   std::string describe_call() const;
   void throw_if_failed() const;
@@ -164,7 +168,9 @@ private:
 
   std::uint64_t epoch_ = 0;
   std::uint64_t calls_ = 0;
-  int suspicious_ = 0; // looks in a row that found a peer that ended before its part was done
+  int watched_ = 0;             // the peer looked at last
+  std::optional<int> suspect_; // a peer that ended before its part was done
+  int looks_at_suspect_ = 0;
   Call call_;
   std::vector<std::uint32_t> segments_; // of each chunk in this round
   std::vector<Piece> pieces_;

@@ -97,6 +97,41 @@ def test_a_rank_that_leaves_early_is_named() -> None:
         assert "was in call 1, allreduce of 4 float64 (sum)" in text
 
 
+def test_a_rank_that_closes_its_communicator_is_named() -> None:
+    def body(communicator: Communicator) -> None:
+        if communicator.rank == 1:
+            communicator.close()
+            time.sleep(2)  # alive, and away
+        else:
+            communicator.allreduce(np.ones(4))
+
+    for text in [text for text in on_ranks(PLAN, body) if text is not None]:
+        assert "has closed its communicator" in text
+        assert text.startswith("EngineError: rank 1 (process ")
+
+
+def test_an_interrupted_rank_leaves_the_engine_and_is_named() -> None:
+    def body(communicator: Communicator) -> str:
+        if communicator.rank == 2:
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        try:
+            if communicator.rank == 3:
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            communicator.allreduce(np.ones(4))
+        except KeyboardInterrupt:
+            return "interrupted"
+        return "done"
+
+    start = time.monotonic()
+    texts = on_ranks(PLAN, body)
+    assert time.monotonic() - start < SOON
+    assert texts[3] == "interrupted"
+    assert texts[2] is None
+    assert all("EngineError: rank 3 was interrupted; rank " in text for text in texts[:2])
+
+
 def test_a_rank_that_never_connects_is_named() -> None:
     def body(rank: int) -> None:
         if rank != 3:
@@ -193,6 +228,20 @@ def test_kills_at_random_moments(seed: int) -> None:
         list(rows)
     timer.join()
     assert time.monotonic() - start < SOON
+
+
+def test_a_program_of_another_plan_is_refused() -> None:
+    """Chunk numbers beyond those of the plan would reach into foreign memory."""
+
+    class Foreign(type(PLAN)):  # type: ignore[misc]
+        def schedule(self) -> Any:
+            schedule = super().schedule()
+            schedule.transfers.chunk[0] = 10**6
+            return schedule
+
+    plan = Foreign(PLAN.topology, PLAN.collective, PLAN.forests, "foreign")
+    texts = on_ranks(plan, lambda communicator: None)
+    assert any("the program of rank" in text and "is malformed; verify the plan" in text for text in texts if text)
 
 
 def test_cases_that_cannot_be() -> None:

@@ -141,10 +141,11 @@ def test_run_with_wrong_elements_exits_with_one(
 ) -> None:
     from collsched.cli.main import main
     from collsched.plan import Plan
+    from collsched.runtime.shm import Wiring
 
-    schedule = Plan.load(plan).schedule()
-    schedule.transfers.op[-1] ^= 1
-    monkeypatch.setattr(Plan, "schedule", lambda self: schedule)
+    wiring = Wiring.of(Plan.load(plan))
+    wiring.schedule.transfers.op[-1] ^= 1  # behind the back of the verifier
+    monkeypatch.setattr(Wiring, "of", lambda plan: wiring)
     with pytest.raises(SystemExit) as end:
         main(["run", str(plan), "--dtype", "int32"])
     assert end.value.code == 1
@@ -159,6 +160,7 @@ def test_run_with_wrong_elements_exits_with_one(
         (["--dtype", "float8"], 2, "error: element type 'float8'; the engine has float16"),
         (["--op", "mean"], 2, "error: reduction 'mean'; choose sum"),
         (["--iterations", "0"], 2, "error: 0 iterations; at least 1"),
+        (["--size", "64TiB"], 2, "error: 4 ranks need up to 3072 TiB to check"),
     ],
 )
 def test_run_names_what_is_wrong(plan: Path, words: list[str], code: int, text: str) -> None:
