@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
-from collsched.errors import InputError, TopologyError
+from collsched.errors import InputError
 from collsched.topology import fields
 from collsched.topology.builder import Builder
 from collsched.topology.document import Mapping as Tree
@@ -22,7 +22,7 @@ from collsched.topology.families import FAMILIES, read_family
 from collsched.topology.fields import Amount, Entry
 from collsched.topology.model import Topology
 from collsched.topology.parameters import Parameter, check_identifier, declare, settle
-from collsched.topology.pattern import parse_pattern
+from collsched.topology.pattern import escape, parse_pattern
 from collsched.units import suggest
 
 VERSION = "topology/1"
@@ -150,7 +150,7 @@ class _File:
         kind = cast(Literal["rank", "switch"], entry.choice("kind", ("rank", "switch")))
         multicast, reduce = entry.flag("multicast"), entry.flag("reduce")
         name = entry.text("name")
-        for full, inner in parse_pattern(f"{host}/{name}" if host else name).expand(environment):
+        for full, inner in parse_pattern(f"{escape(host)}/{name}" if host else name).expand(environment):
             if "when" in entry.items and not self._when(entry, inner):
                 continue
             places = {key: self._place(entry, key, inner) for key in ("host", "rail", "plane") if key in entry.items}
@@ -241,6 +241,3 @@ def _names(prefix: str, text: str, environment: Environment) -> Iterable[tuple[s
     if "[" not in text and "]" not in text:
         return ((prefix + text, environment),)
     return ((prefix + name, inner) for name, inner in parse_pattern(text).expand(environment))
-
-
-__all__ = ["TopologyError", "load_topology", "read_header", "read_topology"]

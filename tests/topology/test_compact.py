@@ -103,6 +103,23 @@ links:
     assert len(topology.links) == 12
 
 
+def test_hosts_with_brackets_in_their_names(load):
+    topology = load(
+        """
+templates:
+  box:
+    nodes:
+      - {name: "gpu[0..1]", kind: rank}
+    links:
+      - {a: gpu0, b: gpu1, bandwidth: 1}
+hosts:
+  "row[[1]][x=0..1]": box
+"""
+    )
+    assert names(topology) == ["row[1]0/gpu0", "row[1]0/gpu1", "row[1]1/gpu0", "row[1]1/gpu1"]
+    assert topology.nodes[3].host == "row[1]1"
+
+
 def test_when_filters_single_links_and_nodes(load):
     topology = load(
         'nodes:\n  - {name: "n[i=0..3]", kind: rank, when: i != 2}\n'
