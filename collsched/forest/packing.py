@@ -38,19 +38,13 @@ def pack(
     slots = exact_slots(problem, optimum) if k is None else best_for_k(problem, optimum, k)
     if slots is None:
         slots = best_for_k(problem, optimum, optimum.k)
-    if pipeline != "guaranteed" and constructible(problem):
+    if pipeline != "guaranteed" and problem.terminal.sum() > 1:
         forest = construct(problem, slots, seed)
         if forest is not None:
             return forest
     if pipeline == "fast":
         raise InputError("the fast pipeline found no forest at the bound; use --pipeline auto or guaranteed")
     return guaranteed(problem, slots.capacity, slots.k)
-
-
-def constructible(problem: Problem) -> bool:
-    """Whether construction applies: several terminals, and no rank outside the group that would relay."""
-    relays = (problem.rank != 0) & (problem.terminal == 0)
-    return int(problem.terminal.sum()) > 1 and not relays.any()
 
 
 def construct(problem: Problem, slots: Slots, seed: int, attempts: int = _ATTEMPTS) -> Forest | None:

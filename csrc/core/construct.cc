@@ -7,6 +7,7 @@
 #include "core/construct_nests.h"
 #include "core/construct_repair.h"
 #include "core/construct_state.h"
+#include "core/lift.h"
 #include "core/random.h"
 
 namespace collsched {
@@ -137,13 +138,23 @@ Forest Attempt::emit() {
 } // namespace
 } // namespace construct
 
+namespace {
+
+bool has_relays(const Instance &net) {
+  for (Node v = 0; v < net.nodes; ++v)
+    if (net.rank[v] && !net.terminal[v]) return true;
+  return false;
+}
+
+} // namespace
+
 std::optional<Forest> construct_forest(const Instance &net, std::int64_t k, std::uint64_t seed, int attempts,
                                        ConstructReport &report) {
   Random seeds(seed);
   for (int i = 0; i < attempts; ++i) {
     ++report.attempts;
     construct::Attempt attempt(net, k, seeds.next(), construct::kNestRatios[i % 4]);
-    if (attempt.run(report)) return attempt.emit();
+    if (attempt.run(report)) return has_relays(net) ? cut_at_relays(net, attempt.emit()) : attempt.emit();
   }
   return std::nullopt;
 }

@@ -21,7 +21,7 @@ struct ConstructReport {
 };
 
 // `net.capacity` holds slots; node v is the root of k·weight[v] trees that span all terminals. Every root is a terminal.
-// Nothing if no attempt succeeds. Non-terminal ranks forward like switches.
+// Nothing if no attempt succeeds. Routes are cut at ranks that are no terminals.
 std::optional<Forest> construct_forest(const Instance &net, std::int64_t k, std::uint64_t seed, int attempts,
                                        ConstructReport &report);
 

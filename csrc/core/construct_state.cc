@@ -23,13 +23,13 @@ Adjacency::Adjacency(const Instance &net) {
   bucket_by(net.dst, net.nodes, in_begin, in_arc);
 }
 
-RouteTable::RouteTable(const Instance &net) : net_(net), begin_(net.arcs() + 1), arc_(net.arcs()) {
+RoutePool::RoutePool(const Instance &net) : net_(net), begin_(net.arcs() + 1), arc_(net.arcs()) {
   std::iota(begin_.begin(), begin_.end(), 0u);
   std::iota(arc_.begin(), arc_.end(), 0);
   bucket_.assign(1024, kNoRoute);
 }
 
-std::uint64_t RouteTable::hash(std::span<const Arc> arcs) {
+std::uint64_t RoutePool::hash(std::span<const Arc> arcs) {
   std::uint64_t h = arcs.size();
   for (Arc a : arcs) {
     h = (h ^ static_cast<std::uint32_t>(a)) * 0x9e3779b97f4a7c15ull;
@@ -38,7 +38,7 @@ std::uint64_t RouteTable::hash(std::span<const Arc> arcs) {
   return h;
 }
 
-Route RouteTable::intern(std::span<const Arc> arcs) {
+Route RoutePool::intern(std::span<const Arc> arcs) {
   if (arcs.size() == 1) return static_cast<Route>(arcs[0]);
   const std::size_t mask = bucket_.size() - 1;
   std::size_t at = hash(arcs) & mask;
@@ -53,7 +53,7 @@ Route RouteTable::intern(std::span<const Arc> arcs) {
   return route;
 }
 
-void RouteTable::rehash(std::size_t buckets) {
+void RoutePool::rehash(std::size_t buckets) {
   bucket_.assign(buckets, kNoRoute);
   for (auto r = static_cast<Route>(net_.src.size()); r < size(); ++r) {
     std::size_t at = hash(arcs(r)) & (buckets - 1);

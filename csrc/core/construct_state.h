@@ -23,9 +23,9 @@ struct Adjacency {
 
 // Distinct routes, interned: a tree edge is then four bytes, whatever its length. Routes 0 .. arcs-1
 // are the single arcs themselves, so that direct links need no lookup.
-class RouteTable {
+class RoutePool {
 public:
-  explicit RouteTable(const Instance &net);
+  explicit RoutePool(const Instance &net);
 
   Route intern(std::span<const Arc> arcs);
   std::span<const Arc> arcs(Route r) const { return {&arc_[0] + begin_[r], &arc_[0] + begin_[r + 1]}; }
@@ -63,7 +63,7 @@ public:
 
   const Instance &net;
   Adjacency adjacency;
-  RouteTable routes;
+  RoutePool routes;
   std::vector<Node> terminals;
   std::vector<std::int32_t> index; // node -> position in terminals, -1 elsewhere
   std::vector<Capacity> residual;

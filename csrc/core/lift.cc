@@ -37,8 +37,7 @@ void remove_loops(const Instance &instance, std::vector<Arc> &path) {
 class Lifter {
 public:
   Lifter(const Instance &instance, LogicalGraph graph)
-      : instance_(instance), graph_(std::move(graph)), routes_of_(graph_.pool.paths.size()), table_(instance, forest_),
-        stamp_(instance.nodes, 0) {}
+      : instance_(instance), graph_(std::move(graph)), routes_of_(graph_.pool.paths.size()), writer_(instance, forest_) {}
 
   Forest run(const std::vector<LogicalTree> &trees) {
     for (const LogicalTree &tree : trees) add_tree(tree);
@@ -53,28 +52,16 @@ private:
     for (Capacity rest = tree.multiplicity; rest > 0;) {
       Capacity piece = rest;
       for (std::size_t i = 0; i < lots.size(); ++i) piece = std::min(piece, lots[i][at[i]].amount);
-      forest_.root.push_back(tree.root);
-      forest_.multiplicity.push_back(piece);
-      stamp_[tree.root] = ++now_;
+      writer_.begin(tree.root, piece);
       for (std::size_t i = 0; i < lots.size(); ++i) {
         Lot &lot = lots[i][at[i]];
-        add_edges(lot.path);
+        auto &routes = routes_of_[lot.path];
+        if (routes.empty()) routes = writer_.cut(graph_.pool.arcs(lot.path));
+        writer_.add(routes);
         if ((lot.amount -= piece) == 0) ++at[i];
       }
-      forest_.tree_begin.push_back(static_cast<std::int64_t>(forest_.edge_route.size()));
+      writer_.end();
       rest -= piece;
-    }
-  }
-
-  // From the last rank on the path that the tree has reached already: no rank is entered twice.
-  void add_edges(std::int32_t path) {
-    auto &routes = routes_of_[path];
-    if (routes.empty()) routes = table_.add(graph_.pool.arcs(path));
-    std::size_t first = routes.size() - 1;
-    while (first > 0 && stamp_[table_.head(routes[first - 1])] != now_) --first;
-    for (std::size_t i = first; i < routes.size(); ++i) {
-      stamp_[table_.head(routes[i])] = now_;
-      forest_.edge_route.push_back(routes[i]);
     }
   }
 
@@ -82,12 +69,43 @@ private:
   LogicalGraph graph_;
   Forest forest_;
   std::vector<std::vector<std::uint32_t>> routes_of_; // per path of the pool, once used
-  RouteTable table_;
-  std::vector<std::uint32_t> stamp_; // == now_: in the tree
-  std::uint32_t now_ = 0;
+  TreeWriter writer_;
 };
 
 } // namespace
+
+void TreeWriter::begin(Node root, std::int64_t multiplicity) {
+  forest_.root.push_back(root);
+  forest_.multiplicity.push_back(multiplicity);
+  stamp_[root] = ++now_;
+}
+
+void TreeWriter::add(const std::vector<std::uint32_t> &routes) {
+  std::size_t first = routes.size() - 1; // the route that leaves the last rank on the path that is in the tree
+  while (first > 0 && stamp_[table_.head(routes[first - 1])] != now_) --first;
+  for (std::size_t i = first; i < routes.size(); ++i) {
+    stamp_[table_.head(routes[i])] = now_;
+    forest_.edge_route.push_back(routes[i]);
+  }
+}
+
+Forest cut_at_relays(const Instance &instance, const Forest &forest) {
+  Forest result;
+  TreeWriter writer(instance, result);
+  std::vector<std::vector<std::uint32_t>> routes_of(forest.route_begin.size() - 1);
+  for (std::size_t t = 0; t < forest.root.size(); ++t) {
+    writer.begin(forest.root[t], forest.multiplicity[t]);
+    for (auto e = forest.tree_begin[t]; e < forest.tree_begin[t + 1]; ++e) {
+      const auto route = forest.edge_route[e];
+      const auto first = forest.route_arc.begin() + forest.route_begin[route];
+      const auto last = forest.route_arc.begin() + forest.route_begin[route + 1];
+      if (routes_of[route].empty()) routes_of[route] = writer.cut({first, last});
+      writer.add(routes_of[route]);
+    }
+    writer.end();
+  }
+  return result;
+}
 
 std::vector<std::uint32_t> RouteTable::add(std::vector<Arc> path) {
   remove_loops(instance_, path);

@@ -1,6 +1,7 @@
 // From logical trees back to physical routes.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "core/forest.h"
@@ -24,6 +25,29 @@ private:
   Forest &forest_;
   std::vector<std::vector<std::uint32_t>> by_first_arc_;
 };
+
+// Writes trees whose edges are paths from one tree node to another as trees of routes.
+class TreeWriter {
+public:
+  TreeWriter(const Instance &instance, Forest &forest)
+      : forest_(forest), table_(instance, forest), stamp_(instance.nodes, 0) {}
+
+  std::vector<std::uint32_t> cut(std::vector<Arc> path) { return table_.add(std::move(path)); }
+  void begin(Node root, std::int64_t multiplicity);
+  // Adds a path, cut into routes, parents first. What the tree has reached already is not entered again.
+  void add(const std::vector<std::uint32_t> &routes);
+  void end() { forest_.tree_begin.push_back(static_cast<std::int64_t>(forest_.edge_route.size())); }
+
+private:
+  Forest &forest_;
+  RouteTable table_;
+  std::vector<std::uint32_t> stamp_; // == now_: in the tree
+  std::uint32_t now_ = 0;
+};
+
+// The same forest, its routes cut where they pass a rank outside the group, which relays what it holds: it
+// receives a tree at most once.
+Forest cut_at_relays(const Instance &instance, const Forest &forest);
 
 // Gives every logical tree physical routes, an arc's slots each used once. A tree whose arcs' slots take several
 // paths becomes several trees of smaller multiplicity.
