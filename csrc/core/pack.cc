@@ -1,5 +1,5 @@
-// One class (root, multiplicity m) after another is grown breadth-first, as a whole, then judged by one pass of flows.
-// By Lovász (1976), with a partial class standing for m trees that have reached X, the rest can be packed iff
+// Classes (root, multiplicity m) are grown breadth-first, as a whole, then judged by one pass of flows, many together
+// while all is well. By Lovász (1976), with a partial class standing for m trees that have reached X, the rest can be packed iff
 //
 //   for every node set Z with a terminal:  slots into Z  ≥  Σ m over the classes that have reached no node of Z,
 //
@@ -43,7 +43,6 @@ public:
       if (slack_[i] < m) full_[i / 64] |= std::uint64_t{1} << (i % 64);
     for (Node v : reached)
       for (std::size_t w = 0; w < words_; ++w) entered_[w] |= bits_[v * words_ + w];
-    saved_ = slack_;
   }
 
   bool allows(Node from, Node to) const {
@@ -64,7 +63,8 @@ public:
     }
   }
 
-  void undo() { slack_ = saved_; }
+  const std::vector<Capacity> &slack() const { return slack_; }
+  void restore(std::vector<Capacity> slack) { slack_ = std::move(slack); }
 
   // Forgets all but the `most` tightest, once there are twice as many.
   void prune(std::size_t most) {
@@ -93,19 +93,21 @@ private:
   std::size_t words_ = 0;
   std::vector<std::uint64_t> bits_;           // nodes_ × words_
   std::vector<std::uint64_t> entered_, full_; // of the class being grown: sets it has reached; sets with slack < m
-  std::vector<Capacity> slack_, saved_;
+  std::vector<Capacity> slack_;
   std::int64_t m_ = 1;
 };
 
 constexpr std::size_t kMostSets = 512;
 constexpr int kPatience = 8;               // failed growths before a class is halved, or grown by less at once
 constexpr std::size_t kCutsPerPass = 64;
+constexpr std::size_t kMostTogether = 64;
 
 class Packer {
 public:
   Packer(const LogicalGraph &graph, const std::vector<std::int64_t> &supply, const std::vector<std::uint8_t> &is_terminal)
       : graph_(graph), terminal_(is_terminal), left_(graph.capacity), supply_(supply), sets_(graph.nodes),
-        begin_(graph.nodes + 1, 0), stamp_(graph.nodes, 0), whole_(graph.nodes, graph.src, graph.dst),
+        begin_(graph.nodes + 1, 0), stamp_(graph.nodes, 0),
+        place_(graph.nodes, 0), whole_(graph.nodes, graph.src, graph.dst),
         sinks_(near_order(graph.nodes, graph.src, graph.dst, is_terminal)) {
     for (Node tail : graph.src) ++begin_[tail + 1];
     std::partial_sum(begin_.begin(), begin_.end(), begin_.begin());
@@ -117,26 +119,64 @@ public:
   }
 
   std::vector<LogicalTree> run() {
-    std::vector<LogicalTree> pending;
     for (Node v = 0; v < graph_.nodes; ++v)
-      if (supply_[v] > 0) pending.push_back({v, supply_[v], {}});
-    std::shuffle(pending.begin(), pending.end(), random_); // neighbours' trees compete for the same arcs
-    std::vector<LogicalTree> done;
-    while (!pending.empty()) {
-      LogicalTree tree = std::move(pending.back());
-      pending.pop_back();
+      if (supply_[v] > 0) pending_.push_back({v, supply_[v], {}});
+    std::shuffle(pending_.begin(), pending_.end(), random_); // neighbours' trees compete for the same arcs
+    for (std::size_t together = 1; !pending_.empty();) {
       sets_.prune(kMostSets);
-      while (!complete(tree)) {
-        if (tree.multiplicity == 1) throw std::invalid_argument("the slots do not support that many trees");
-        pending.push_back({tree.root, tree.multiplicity / 2, {}});
-        tree.multiplicity -= tree.multiplicity / 2;
+      if (together == 1) {
+        complete_next();
+        together = 2;
+      } else {
+        together = complete_together(together) ? std::min(2 * together, kMostTogether) : together / 2;
       }
-      done.push_back(std::move(tree));
     }
-    return done;
+    return std::move(done_);
   }
 
 private:
+  // Grows several classes, then judges them together: the common case, in which all is well. False, with nothing
+  // changed but what was learnt, if that fails.
+  bool complete_together(std::size_t count) {
+    const auto slack = sets_.slack();
+    std::vector<LogicalTree> trees;
+    while (trees.size() < count && !pending_.empty()) {
+      LogicalTree tree = pending_.back();
+      const auto before = sets_.slack();
+      if (!grow(tree, graph_.nodes)) {
+        undo(tree, 0, before);
+        break;
+      }
+      supply_[tree.root] -= tree.multiplicity;
+      pending_.pop_back();
+      trees.push_back(std::move(tree));
+    }
+    if (trees.empty()) return false;
+    const auto violated = violated_sets();
+    if (violated.empty()) {
+      std::move(trees.begin(), trees.end(), std::back_inserter(done_));
+      return true;
+    }
+    for (; !trees.empty(); trees.pop_back()) {
+      supply_[trees.back().root] += trees.back().multiplicity;
+      undo(trees.back(), 0, slack);
+      pending_.push_back(std::move(trees.back()));
+    }
+    for (const auto &inside : violated) sets_.add(inside, slack_of(inside));
+    return false;
+  }
+
+  void complete_next() {
+    LogicalTree tree = std::move(pending_.back());
+    pending_.pop_back();
+    while (!complete(tree)) {
+      if (tree.multiplicity == 1) throw std::invalid_argument("the slots do not support that many trees");
+      pending_.push_back({tree.root, tree.multiplicity / 2, {}});
+      tree.multiplicity -= tree.multiplicity / 2;
+    }
+    done_.push_back(std::move(tree));
+  }
+
   // Grows the tree until it spans and the rest can still be packed. False, with nothing changed, if a multiplicity
   // above 1 does not seem to fit, or if not one arc does.
   bool complete(LogicalTree &tree) {
@@ -144,14 +184,18 @@ private:
     std::size_t most = graph_.nodes;
     for (int failures = 0;;) {
       const std::size_t before = tree.arcs.size();
+      const auto slack = sets_.slack();
       const bool spans = grow(tree, most);
       const bool stuck = !spans && tree.arcs.size() < before + most;
-      if (stuck && (tree.multiplicity > 1 || tree.arcs.size() == before)) return undo(tree, before), give_up(tree);
-      if (judge(tree, before, spans)) {
+      if (stuck && (tree.multiplicity > 1 || tree.arcs.size() == before)) return undo(tree, before, slack), give_up(tree);
+      const Sets violated = spans ? violated_sets() : violated_sets(tree);
+      if (violated.empty()) {
         if (spans) return true;
         most = std::min<std::size_t>(2 * most, graph_.nodes);
         continue;
       }
+      undo(tree, before, slack);
+      for (const auto &inside : violated) sets_.add(inside, slack_of(inside) - missed_by(tree, inside));
       if (++failures < kPatience) continue;
       if (tree.multiplicity > 1) return give_up(tree);
       most = std::max<std::size_t>(1, std::min(most, graph_.nodes - before) / 2);
@@ -163,19 +207,20 @@ private:
     return false;
   }
 
-  // Adds up to `most` arcs, level by level; among a level's arcs, those with most slots left first. True if it spans.
+  // Adds up to `most` arcs, level by level. To each node of the next level leads the arc with most slots left; nodes
+  // with such arcs go first. True if the tree spans.
   bool grow(LogicalTree &tree, std::size_t most) {
     std::vector<Node> level = reached(tree), next;
     ++now_;
     std::size_t missing = sinks_.size();
     for (Node v : level) stamp_[v] = now_, missing -= terminal_[v];
     sets_.start(tree.multiplicity, level);
-    for (; missing > 0 && !level.empty() && most > 0; level.swap(next)) {
+    for (bool all = true; missing > 0 && most > 0; level.swap(next)) {
       next.clear();
-      list_candidates(level, tree.multiplicity);
+      find_best_arcs(level, tree.multiplicity);
       for (const Candidate &candidate : candidates_) {
         const Node from = graph_.src[candidate.arc], to = graph_.dst[candidate.arc];
-        if (stamp_[to] == now_ || !sets_.allows(from, to)) continue;
+        if (!sets_.allows(from, to)) continue;
         sets_.enter(from, to);
         left_[candidate.arc] -= tree.multiplicity;
         tree.arcs.push_back(candidate.arc);
@@ -184,21 +229,31 @@ private:
         missing -= terminal_[to];
         if (missing == 0 || --most == 0) break;
       }
+      if (next.empty() && all) break;
+      all = next.empty(); // then once more from all nodes: arcs that were not the best may still be allowed
+      if (all) next = reached(tree);
     }
     return missing == 0;
   }
 
-  void list_candidates(const std::vector<Node> &level, std::int64_t m) {
+  // For every node that can be reached next, the allowed arc with most slots left; ties at random.
+  void find_best_arcs(const std::vector<Node> &level, std::int64_t m) {
     candidates_.clear();
     for (Node from : level)
       for (Arc i = begin_[from]; i < begin_[from + 1]; ++i) {
         const Arc arc = arcs_from_[i];
-        if (left_[arc] >= m && stamp_[graph_.dst[arc]] != now_)
-          candidates_.push_back({left_[arc], static_cast<std::uint32_t>(random_()), arc});
+        const Node to = graph_.dst[arc];
+        if (left_[arc] < m || stamp_[to] == now_ || !sets_.allows(from, to)) continue;
+        const Candidate candidate{left_[arc], static_cast<std::uint32_t>(random_()), arc};
+        Candidate *known = place_[to] < candidates_.size() ? &candidates_[place_[to]] : nullptr;
+        if (known == nullptr || graph_.dst[known->arc] != to) {
+          place_[to] = candidates_.size();
+          candidates_.push_back(candidate);
+        } else if (candidate.before(*known)) {
+          *known = candidate;
+        }
       }
-    std::sort(candidates_.begin(), candidates_.end(), [](const Candidate &a, const Candidate &b) {
-      return a.left != b.left ? a.left > b.left : a.tie < b.tie;
-    });
+    std::sort(candidates_.begin(), candidates_.end(), [](const auto &a, const auto &b) { return a.before(b); });
   }
 
   std::vector<Node> reached(const LogicalTree &tree) const {
@@ -207,57 +262,65 @@ private:
     return nodes;
   }
 
-  void undo(LogicalTree &tree, std::size_t before) {
+  void undo(LogicalTree &tree, std::size_t before, const std::vector<Capacity> &slack) {
     for (std::size_t i = before; i < tree.arcs.size(); ++i) left_[tree.arcs[i]] += tree.multiplicity;
     tree.arcs.resize(before);
-    sets_.undo();
+    sets_.restore(slack);
   }
 
-  // Keeps the arcs from `before` on if all terminals can still receive everything; else takes them back, and learns.
-  bool judge(LogicalTree &tree, std::size_t before, bool spans) {
-    std::vector<std::vector<std::uint8_t>> violated;
-    if (spans) {
-      whole_.unmerge_all();
-      whole_.set([&](Node v) { return supply_[v]; }, [&](Arc arc) { return left_[arc]; });
-      find_violated(whole_, violated);
-    } else {
-      SinkPass<Capacity> partial(graph_.nodes + 1, src_, dst_);
-      std::vector<Capacity> feeds(graph_.nodes, 0);
-      for (Node v : reached(tree)) feeds[v] = tree.multiplicity;
-      partial.set([&](Node v) { return v < graph_.nodes ? supply_[v] : tree.multiplicity; },
-                  [&](Arc arc) { return arc < graph_.arcs() ? left_[arc] : feeds[arc - graph_.arcs()]; });
-      find_violated(partial, violated);
-    }
-    if (violated.empty()) return true;
-    undo(tree, before);
-    for (const auto &inside : violated) sets_.add(inside, slack_of(inside, tree));
-    return false;
+  using Sets = std::vector<std::vector<std::uint8_t>>;
+
+  // Node sets that the classes not yet begun could no longer enter often enough.
+  Sets violated_sets() {
+    whole_.unmerge_all();
+    whole_.set([&](Node v) { return supply_[v]; }, [&](Arc arc) { return left_[arc]; });
+    return violated_sets(whole_);
+  }
+
+  // The same with a class that has reached part of the nodes: one more node, which feeds those.
+  Sets violated_sets(const LogicalTree &tree) {
+    SinkPass<Capacity> partial(graph_.nodes + 1, src_, dst_);
+    std::vector<Capacity> feeds(graph_.nodes, 0);
+    for (Node v : reached(tree)) feeds[v] = tree.multiplicity;
+    partial.set([&](Node v) { return v < graph_.nodes ? supply_[v] : tree.multiplicity; },
+                [&](Arc arc) { return arc < graph_.arcs() ? left_[arc] : feeds[arc - graph_.arcs()]; });
+    return violated_sets(partial);
   }
 
   // A terminal that fails is merged too: cuts found later are cuts all the same.
-  void find_violated(SinkPass<Capacity> &pass, std::vector<std::vector<std::uint8_t>> &violated) {
+  Sets violated_sets(SinkPass<Capacity> &pass) {
+    Sets violated;
     for (Node sink : sinks_) {
       if (pass.shortfall(sink) > 0) violated.push_back(pass.far_side(sink));
-      if (violated.size() == kCutsPerPass) return;
+      if (violated.size() == kCutsPerPass) break;
       pass.merge(sink);
     }
+    return violated;
   }
 
-  Capacity slack_of(const std::vector<std::uint8_t> &inside, const LogicalTree &tree) const {
+  // Slots into the set beyond the trees not yet begun that must enter it.
+  Capacity slack_of(const std::vector<std::uint8_t> &inside) const {
     Capacity slack = 0;
     for (Arc arc = 0; arc < graph_.arcs(); ++arc)
       if (!inside[graph_.src[arc]] && inside[graph_.dst[arc]]) slack += left_[arc];
     for (Node v = 0; v < graph_.nodes; ++v)
       if (!inside[v]) slack -= supply_[v];
+    return slack;
+  }
+
+  // Trees of a class begun that must still enter the set.
+  std::int64_t missed_by(const LogicalTree &tree, const std::vector<std::uint8_t> &inside) const {
     for (Node v : reached(tree))
-      if (inside[v]) return slack;
-    return slack - tree.multiplicity;
+      if (inside[v]) return 0;
+    return tree.multiplicity;
   }
 
   struct Candidate {
     Capacity left;
     std::uint32_t tie;
     Arc arc;
+
+    bool before(const Candidate &other) const { return left != other.left ? left > other.left : tie < other.tie; }
   };
 
   const LogicalGraph &graph_;
@@ -269,6 +332,8 @@ private:
   std::vector<std::uint32_t> stamp_; // == now_: in the tree being grown
   std::uint32_t now_ = 0;
   std::vector<Candidate> candidates_;
+  std::vector<std::size_t> place_; // per node, where among the candidates it would be
+  std::vector<LogicalTree> pending_, done_;
   std::vector<Node> src_, dst_;
   SinkPass<Capacity> whole_;
   std::vector<Node> sinks_;

@@ -228,7 +228,7 @@ private:
   template <typename Suits>
   void spread(Node relay, std::vector<Port> &ins, std::vector<Port> &outs, std::vector<Split> &splits, Suits suits) {
     std::vector<std::size_t> strides;
-    for (std::size_t stride = 0; stride < outs.size(); stride = outs.size() <= kFewNeighbours ? stride + 1 : 2 * stride + !stride)
+    for (std::size_t stride = 0; stride < outs.size(); stride = outs.size() <= kFewNeighbours ? stride + 1 : stride + stride / 4 + 1)
       strides.push_back(stride);
     for (std::size_t i = 0; i < strides.size(); ++i)
       for (std::size_t a = 0; a < ins.size(); ++a) {
