@@ -81,12 +81,14 @@ def _show(plan: Plan, report: PlanReport) -> None:
     ranks = views.plural(len(plan.collective.group), "rank")
     views.row(console, "plan", f"{plan.collective.kind} of {ranks} · digest {plan.digest[:16]}")
     rate = common.algbw(plan.weight, report.ratio)
-    if rate is not None:
+    if rate is None:
+        views.row(console, "forest", "nothing has to move")
+    else:
         meets = "meets its bound" if report.optimal else f"{views.share(report.bound, report.ratio)} of its bound"
         views.row(console, "forest", f"{views.rate(rate)}, {meets}")
-    for forest in report.forests:
-        depth = f"{views.plural(forest.depth_max, 'hop')} deep (mean {forest.depth_mean:.4g})"
-        views.row(console, "", f"{views.plural(forest.trees, 'tree')}, {depth}")
+        for forest in report.forests:
+            depth = f"{views.plural(forest.depth_max, 'hop')} deep (mean {forest.depth_mean:.4g})"
+            views.row(console, "", f"{views.plural(forest.trees, 'tree')}, {depth}")
     moved = f"{views.plural(report.schedule.transfers, 'transfer')} of {views.plural(report.schedule.chunks, 'chunk')}"
     views.row(console, "schedule", f"{moved}: complete, each contribution once, no race, no deadlock")
     views.show_stages(console, report.seconds)
