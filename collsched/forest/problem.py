@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from collsched.collective import Collective, Kind
 from collsched.errors import InputError
 from collsched.topology.model import Topology
+from collsched.units import exact
 
 MOST_SLOTS = 1 << 61  # capacities or slots of all links together, so that no sum overflows
 
@@ -84,11 +85,15 @@ def directions(kind: Kind) -> tuple[bool, ...]:
 
 
 def problem(topology: Topology, collective: Collective, *, reverse: bool) -> Problem:
-    """The packing instance of one phase. Gather and scatter have one terminal, the root; all others the whole group."""
-    scale = lcm(*(link.bandwidth.denominator for link in topology.links)) if topology.links else 1
+    """The packing instance of one phase. Gather and scatter have one terminal, the root; all others the whole group.
+
+    Raises InputError if the bandwidths have no common measure, or the shards a sum, that fits into 64 bits.
+    """
+    if sum(collective.shards) > MOST_SLOTS:
+        raise InputError("the shard sizes add up to more than 2^61; allowed is less; divide them by a common factor")
+    capacity, scale = _capacities(topology)
     src = np.fromiter((link.src for link in topology.links), np.int32, len(topology.links))
     dst = np.fromiter((link.dst for link in topology.links), np.int32, len(topology.links))
-    capacity = np.fromiter((int(link.bandwidth * scale) for link in topology.links), np.int64, len(topology.links))
     weight = np.zeros(len(topology.nodes), np.int64)
     for owner, size in zip(collective.owners, collective.shards, strict=True):
         weight[topology.ranks[owner]] += size
@@ -104,6 +109,24 @@ def problem(topology: Topology, collective: Collective, *, reverse: bool) -> Pro
     if reverse:
         src, dst = dst, src
     return Problem(len(topology.nodes), src, dst, capacity, weight, terminal, rank, copies, scale, reverse)
+
+
+def _capacities(topology: Topology) -> tuple[NDArray[np.int64], int]:
+    """[links] bandwidths as integers, and how many of them make 1 GB/s."""
+    scale = 1
+    for denominator in sorted({link.bandwidth.denominator for link in topology.links}):
+        scale = min(lcm(scale, denominator), MOST_SLOTS)  # no larger: thousands of denominators make a huge number
+    counts = [link.bandwidth.numerator * (scale // link.bandwidth.denominator) for link in topology.links]
+    if scale == MOST_SLOTS or sum(counts) >= MOST_SLOTS:
+        finest = max(topology.links, key=lambda link: link.bandwidth.denominator)
+        shown = (
+            f"{exact(finest.bandwidth)} GB/s of {topology.nodes[finest.src].name} → {topology.nodes[finest.dst].name}"
+        )
+        raise InputError(
+            f"{topology.source or topology.name}: the link bandwidths, such as {shown}, have no "
+            "common measure; allowed is one of which all links hold less than 2^61 together; round them to fewer digits"
+        )
+    return np.array(counts, np.int64), scale
 
 
 def bandwidth(problem: Problem, arc: int) -> Fraction:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import re
 import time
+from fractions import Fraction
 
 import pytest
 
-from collsched.errors import TopologyError
-from collsched.topology import bundled_names, library
+from collsched.collective import make_collective
+from collsched.errors import InputError, TopologyError
+from collsched.forest.problem import problem
+from collsched.topology import Link, Node, Topology, bundled_names, library
 from collsched.topology.document import Source, read_text
 from collsched.topology.reader import read_topology
 
@@ -83,6 +86,25 @@ VALUES = [
     ),
 ]
 VALUE = re.compile(r"(?<=: )[^,{}\n#]+")
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        ["1.00000000000000000000000001", "5"],
+        ["1.000000000000000001", "5"],
+        ["100/1000003", "100/1000033", "100/1000037", "100/1000039"],
+        [f"100/{10**6 + i}" for i in range(400)],
+    ],
+)
+def test_bandwidths_without_a_common_measure(rates):
+    nodes = tuple(Node(f"gpu{i}", "rank") for i in range(len(rates) + 1))
+    links = (Link(i, i + 1, Fraction(rate)) for i, rate in enumerate(rates))
+    ring = Topology("ring", nodes, (*links, Link(len(rates), 0, Fraction(1))))
+    with pytest.raises(
+        InputError, match=r"ring: the link bandwidths, such as .* → gpu\d+, have no common measure; allowed"
+    ):
+        problem(ring, make_collective(ring, "allgather"), reverse=False)
 
 
 def broken(rng: random.Random) -> str:
