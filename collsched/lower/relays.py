@@ -1,8 +1,10 @@
 """Ranks outside the group that relay a reduction: they contribute nothing, so the first arrival must be a copy.
 
-a ──reduce──┐                        a ──copy────┐
-            ├─▶ relay ──▶ …    ⟹                 ├─▶ relay ──▶ …     b waits for a's arrival
-b ──reduce──┘                        b ──reduce──┘
+    a ──reduce──┐                        a ──copy────┐
+                ├─▶ relay ──▶ …    ⟹                 ├─▶ relay ──▶ …
+    b ──reduce──┘                        b ──reduce──┘
+
+On the right, b's transfer waits for the arrival of a's.
 """
 
 from __future__ import annotations
