@@ -30,7 +30,8 @@ def row(console: Console, label: str, text: str, style: str = "") -> None:
     body = Text(text, style=style, overflow="fold")
     lines = body.wrap(console, max(console.width - LABEL, 20)) if console.is_terminal else [body]
     for number, line in enumerate(lines):
-        console.print(Text((label if number == 0 else "").ljust(LABEL), style="cyan") + line)
+        shown = Text().append((label if number == 0 else "").ljust(LABEL), style="cyan")
+        console.print(shown.append_text(line))
 
 
 def show_fabric(console: Console, topology: Topology) -> None:
