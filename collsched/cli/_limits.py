@@ -32,13 +32,13 @@ class Limit:
 
     @property
     def reached(self) -> bool:
-        """Whether trees are known to reach every phase's optimum."""
-        return all(phase.certified for phase in self.phases)
+        """Whether trees are known to reach every phase's bound."""
+        return all(phase.reached == phase.proven for phase in self.phases)
 
     @property
     def phases_ratio(self) -> Fraction:
-        """The phases one after the other."""
-        return sum((phase.ratio for phase in self.phases), Fraction(0))
+        """The phases one after the other, as trees reach them."""
+        return sum((phase.reached for phase in self.phases), Fraction(0))
 
 
 def limit(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> Limit:
@@ -46,7 +46,7 @@ def limit(topology: Topology, collective: Collective, phases: Sequence[Optimum])
     if collective.kind is Kind.ALLREDUCE:
         return Limit(allreduce_bound(topology, collective), tuple(phases))
     (phase,) = phases
-    return Limit(Bound(phase.ratio, phase.cut, None), (phase,))
+    return Limit(Bound(phase.proven, phase.cut if phase.proven == phase.ratio else None, None), (phase,))
 
 
 def describe(topology: Topology, collective: Collective) -> str:
@@ -76,6 +76,8 @@ def show_limit(console: Console, topology: Topology, collective: Collective, pro
         views.row(console, "", _describe_bound(topology, proven.bound))
         both = views.rate(common.algbw(weight, proven.phases_ratio))
         views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
+    elif proven.bound.cut is None:
+        views.row(console, "", "Some switch cannot send more than it receives, which binds more than any one cut:")
     for text in _describe_cuts(topology, collective, proven.phases):
         views.row(console, "", text)
     if not proven.reached:

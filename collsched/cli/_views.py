@@ -79,7 +79,7 @@ def show_forests(console: Console, plan: Plan) -> None:
     if attained is None:
         row(console, "forest", "nothing has to move")
         return
-    of_bound = share(report.bound, report.ratio)
+    of_bound = share(sum((phase.proven for phase in plan.bound), Fraction(0)), report.ratio)
     what = "the bound" if len(plan.forests) == 1 else "the two phases' bounds"
     row(console, "forest", f"{rate(attained)}, {of_bound} of {what}")
     for forest, phase in zip(plan.forests, report.forests, strict=True):
