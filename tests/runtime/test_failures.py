@@ -113,9 +113,8 @@ def test_a_rank_that_closes_its_communicator_is_named() -> None:
 def test_an_interrupted_rank_leaves_the_engine_and_is_named() -> None:
     def body(communicator: Communicator) -> str:
         if communicator.rank == 2:
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+            time.sleep(1.5)
+            return "away"
         try:
             if communicator.rank == 3:
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -128,7 +127,7 @@ def test_an_interrupted_rank_leaves_the_engine_and_is_named() -> None:
     texts = on_ranks(PLAN, body)
     assert time.monotonic() - start < SOON
     assert texts[3] == "interrupted"
-    assert texts[2] is None
+    assert texts[2] == "away"
     assert all("EngineError: rank 3 was interrupted; rank " in text for text in texts[:2])
 
 
@@ -146,14 +145,14 @@ def test_a_rank_that_never_connects_is_named() -> None:
 def test_a_rank_that_hangs_is_named_after_the_timeout() -> None:
     def body(communicator: Communicator) -> None:
         if communicator.rank == 0:
-            time.sleep(1.5)
+            time.sleep(2.5)
         communicator.allreduce(np.ones(4))
 
     start = time.monotonic()
-    texts = on_ranks(PLAN, body, Tuning(timeout=0.3))
+    texts = on_ranks(PLAN, body, Tuning(timeout=1))
     assert time.monotonic() - start < SOON
     for text in texts:
-        assert "waited 0 s for rank 0 (process " in text
+        assert "waited 1 s for rank 0 (process " in text
         assert "was in call 1, allreduce of 4 float64 (sum)" in text
 
 
