@@ -5,7 +5,7 @@
 #include <type_traits>
 
 // One binary serves old and new x86 processors: the loader picks the widest clone that the processor has.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define COLLSCHED_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define COLLSCHED_CLONES
