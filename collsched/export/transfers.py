@@ -20,7 +20,7 @@ from collsched.plan import Plan
 from collsched.topology.model import Topology
 
 FILES = ("topology.json", "schedule.json")
-_BATCH = 1 << 14  # transfers put into words at once
+_BATCH = 1 << 12  # transfers put into words at once
 
 Ints = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ MAGIC = b"\x89CSPLAN\n"
 VERSION = 1
 _PREFIX = struct.Struct("<8sIIIQ32s")
 _MAX_HEADER = 1 << 26  # bytes of JSON
-_MAX_ARRAYS = 1 << 32  # bytes of unpacked sections
+_MAX_FILE = 1 << 31  # bytes
+_MAX_ENTRIES = 1 << 28  # of all sections, 8 bytes each once unpacked
 _DEFLATE = 1032  # zlib never packs more than this many bytes into one
 _AGAIN = "compile the plan again, or copy the file again from where it was made"
 
@@ -100,44 +101,65 @@ def _replace(path: Path, parts: list[bytes]) -> None:
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
     """The header and the arrays of a plan file. Raises PlanError for whatever `write` cannot have written."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PlanError(
-            f"{path}: cannot be read: {error.strerror}; name a plan that `collsched compile` wrote"
-        ) from None
-    header_stored, header_size = _check_prefix(path, data)
-    text = _unpack(path, "header", memoryview(data)[_PREFIX.size :][:header_stored], header_size)
+    prefix, content = _read_checked(path)
+    body = memoryview(content)
+    text = _unpack(path, "header", body[: prefix.header_stored], prefix.header_size)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError):
         raise PlanError(f"{path}: the header is not JSON; {_AGAIN}") from None
     if not isinstance(header, dict) or not isinstance(header.get("sections"), list):
         raise PlanError(f"{path}: the header is not an object with a list of sections; {_AGAIN}")
-    return header, _read_sections(path, header.pop("sections"), memoryview(data)[_PREFIX.size + header_stored :])
+    return header, _read_sections(path, header.pop("sections"), body[prefix.header_stored :])
 
 
-def _check_prefix(path: Path, data: bytes) -> tuple[int, int]:
-    """Stored and unpacked size of the header, once the file is known to be whole."""
+class _Prefix(NamedTuple):
+    magic: bytes
+    version: int
+    header_stored: int
+    header_size: int
+    file_size: int
+    checksum: bytes
+
+
+def _read_checked(path: Path) -> tuple[_Prefix, bytes]:
+    """The prefix and all that follows it, which is read only once the prefix fits the file, and matches its checksum."""
+    try:
+        if path.exists() and not path.is_file():
+            raise PlanError(f"{path}: not a file; name a plan that `collsched compile` wrote")
+        with path.open("rb") as file:
+            prefix = _check_prefix(path, file.read(_PREFIX.size), os.fstat(file.fileno()).st_size)
+            content = file.read(prefix.file_size - _PREFIX.size)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise PlanError(f"{path}: {what}; name a plan that `collsched compile` wrote") from None
+    if hashlib.sha256(content).digest() != prefix.checksum:
+        raise PlanError(f"{path}: damaged: the content does not match its checksum; {_AGAIN}")
+    return prefix, content
+
+
+def _check_prefix(path: Path, data: bytes, length: int) -> _Prefix:
+    """The first bytes of a file of that length, if what they declare can be."""
     if not data.startswith(MAGIC):
         found = "is empty" if not data else f"starts with {data[:8]!r}"
         raise PlanError(f"{path}: not a plan file: it {found}; name a file that `collsched compile` wrote")
     if len(data) < _PREFIX.size:
         raise PlanError(f"{path}: cut off after {len(data)} bytes, within the first {_PREFIX.size}; {_AGAIN}")
-    _, version, stored, unpacked, size, checksum = _PREFIX.unpack_from(data)
-    if version != VERSION:
+    prefix = _Prefix(*_PREFIX.unpack(data))
+    if prefix.version != VERSION:
         raise PlanError(
-            f"{path}: plan format {version}, and this collsched reads format {VERSION}; "
+            f"{path}: plan format {prefix.version}, and this collsched reads format {VERSION}; "
             "compile the plan again, or use the collsched that wrote it"
         )
-    if size != len(data):
-        what = "cut off" if size > len(data) else "has extra bytes at its end"
-        raise PlanError(f"{path}: {what}: {len(data)} bytes where {size} are declared; {_AGAIN}")
-    if unpacked > min(_MAX_HEADER, _DEFLATE * stored) or stored > len(data) - _PREFIX.size:
-        raise PlanError(f"{path}: a header of {unpacked} bytes packed in {stored} cannot be; {_AGAIN}")
-    if hashlib.sha256(memoryview(data)[_PREFIX.size :]).digest() != checksum:
-        raise PlanError(f"{path}: damaged: the content does not match its checksum; {_AGAIN}")
-    return stored, unpacked
+    if prefix.file_size != length:
+        what = "cut off" if prefix.file_size > length else "has extra bytes at its end"
+        raise PlanError(f"{path}: {what}: {length} bytes where {prefix.file_size} are declared; {_AGAIN}")
+    if length > _MAX_FILE:
+        raise PlanError(f"{path}: {length} bytes, and a plan has at most {_MAX_FILE}; {_AGAIN}")
+    stored, size = prefix.header_stored, prefix.header_size
+    if size > min(_MAX_HEADER, _DEFLATE * stored) or stored > length - _PREFIX.size:
+        raise PlanError(f"{path}: a header of {size} bytes packed in {stored} cannot be; {_AGAIN}")
+    return prefix
 
 
 def _read_sections(path: Path, sections: list[Any], body: memoryview) -> dict[str, NDArray[np.int64]]:
@@ -147,10 +169,12 @@ def _read_sections(path: Path, sections: list[Any], body: memoryview) -> dict[st
         if section["name"] in arrays:
             raise PlanError(f"{path}: section {section['name']!r} occurs twice; {_AGAIN}")
         arrays[section["name"]] = np.empty(0, np.int64)
-    stored, unpacked = (sum(s["stored"] for s in sections), sum(s["count"] * s["width"] for s in sections))
+    stored, unpacked = sum(s["stored"] for s in sections), sum(s["count"] * s["width"] for s in sections)
     if stored != len(body):
         raise PlanError(f"{path}: sections of {stored} bytes are declared where {len(body)} are left; {_AGAIN}")
-    if unpacked > min(_MAX_ARRAYS, _DEFLATE * stored):
+    if sum(s["count"] for s in sections) > _MAX_ENTRIES:
+        raise PlanError(f"{path}: a plan has at most {_MAX_ENTRIES} entries in its sections; {_AGAIN}")
+    if unpacked > _DEFLATE * stored:
         raise PlanError(f"{path}: sections of {unpacked} bytes packed in {stored} cannot be; {_AGAIN}")
     start = 0
     for section in sections:
@@ -170,7 +194,7 @@ def _check_section(path: Path, where: str, section: Any) -> None:
         raise PlanError(f"{path}: expected name, width, count and stored - at {where}; {_AGAIN}")
     if not isinstance(section["name"], str):
         raise PlanError(f"{path}: expected a text - at {where}.name; {_AGAIN}")
-    for key, low, high in (("width", 1, 8), ("count", 0, _MAX_ARRAYS), ("stored", 0, _MAX_ARRAYS)):
+    for key, low, high in (("width", 1, 8), ("count", 0, _MAX_ENTRIES), ("stored", 0, _MAX_FILE)):
         value = section[key]
         if type(value) is not int or not low <= value <= high:
             raise PlanError(

@@ -207,6 +207,20 @@ def test_verification_against_another_topology() -> None:
             plan.verify(topology=other)
 
 
+def test_a_large_file_is_not_read_before_its_size_is_known_to_fit(tmp_path: Path) -> None:
+    path = tmp_path / "huge.cs"
+    edits.small_plan().save(path)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # sparse: reading it would take a terabyte of memory
+    with pytest.raises(PlanError, match="extra bytes"):
+        Plan.load(path)
+
+
+def test_a_directory_is_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="not a file"):
+        Plan.load(tmp_path)
+
+
 def test_arrays_of_any_width_survive(tmp_path: Path) -> None:
     arrays = {str(bits): np.array([0, 2**bits - 1, 1]) for bits in (1, 8, 9, 24, 33, 63)} | {"none": np.zeros(0, int)}
     container.write(tmp_path / "wide", {"a": 1}, arrays, force=False)
