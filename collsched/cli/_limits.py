@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collsched.forest.sensitivity import Raise
 
 MOST_RAISES = 3  # shown for a phase
+UNBALANCED = "but some switch would have to send more than it receives, which binds more than any one cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,12 @@ class Limit:
 
     @property
     def phases_ratio(self) -> Fraction:
-        """The phases one after the other, as trees reach them."""
+        """What no two phases, one after the other, can beat."""
+        return sum((phase.proven for phase in self.phases), Fraction(0))
+
+    @property
+    def reached_ratio(self) -> Fraction:
+        """What trees are known to reach, phase after phase."""
         return sum((phase.reached for phase in self.phases), Fraction(0))
 
 
@@ -76,17 +82,12 @@ def show_limit(console: Console, topology: Topology, collective: Collective, pro
         views.row(console, "", _describe_bound(topology, proven.bound))
         both = views.rate(common.algbw(weight, proven.phases_ratio))
         views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
-    elif proven.bound.cut is None:
-        views.row(console, "", "Some switch cannot send more than it receives, which binds more than any one cut:")
     for text in _describe_cuts(topology, collective, proven.phases):
         views.row(console, "", text)
+    if not all(phase.certified for phase in proven.phases):
+        views.row(console, "", UNBALANCED)
     if not proven.reached:
-        views.row(
-            console,
-            "",
-            "Some switch's links out of it carry more than those into it, and switches do not copy: the bound is "
-            "proven, but trees may not reach it. A plan claims only what its own forest reaches.",
-        )
+        views.row(console, "", f"trees are known to reach {views.rate(common.algbw(weight, proven.reached_ratio))}")
 
 
 def _describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:

@@ -72,8 +72,8 @@ def role(name: str) -> str:
     return re.sub(r"[\d_.,\-\[\]]+", "", last) or "node"
 
 
-def show_forests(console: Console, plan: Plan) -> None:
-    """Rate and share of the bound, number of trees, heights; one row for all phases if they are alike."""
+def show_forests(console: Console, plan: Plan, bound: Fraction) -> None:
+    """Rate and its share of `bound` (a ratio, of all phases), number of trees, heights."""
     report = plan.report
     attained = common.algbw(plan.weight, report.ratio)
     if attained is None:

@@ -129,7 +129,7 @@ def _show(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, f
     console = common.console()
     views.show_fabric(console, plan.topology)
     show_limit(console, plan.topology, plan.collective, proven)
-    views.show_forests(console, plan)
+    views.show_forests(console, plan, proven.phases_ratio)
     prediction = plan.predict(size)
     rate = views.rate(prediction.algbw_GBps)
     views.row(console, "predicted", f"{format_seconds(prediction.seconds)} for {format_bytes(size)}, {rate}")

@@ -57,22 +57,21 @@ def explain_command(
                 _refuse_options(collective=kind)
             progress("verifying the plan")
             plan = Plan.load(subject)
-            topology, collective, phases = plan.topology, plan.collective, plan.bound
+            topology, collective = plan.topology, plan.collective
             _ = plan.report
         else:
             progress("reading the topology")
             topology = common.load_topology(subject, settings)
             collective = common.load_collective(topology, kind, root, group, shards)
-            progress("finding the bottleneck cut")
-            check_reachable(topology, collective)
-            phases = tuple(
-                optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)
-            )
-        proven = limit(topology, collective, phases)
+        progress("finding the bottleneck cut")
+        check_reachable(topology, collective)
+        phases = [problem(topology, collective, reverse=reverse) for reverse in directions(collective.kind)]
+        optima = [optimum(phase) for phase in phases]
+        proven = limit(topology, collective, optima)
         progress("finding what would raise it")
+        # Faster links are no advice where it is a switch's balance that binds.
         raises = [
-            sensitivity(problem(topology, collective, reverse=reverse), phase)
-            for phase, reverse in zip(phases, directions(collective.kind), strict=True)
+            sensitivity(phase, best) if best.certified else [] for phase, best in zip(phases, optima, strict=True)
         ]
     if as_json:
         common.print_json(_summary(topology, collective, proven, raises, plan))
@@ -111,7 +110,7 @@ def _summary(
     if bound.parts is not None:
         answer["parts"] = [[topology.nodes[node].name for node in part] for part in bound.parts]
     if len(proven.phases) > 1:
-        answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.phases_ratio)
+        answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
         answer["best_tree_algbw_GBps"] = None  # reached by trees planned for both phases at once: not computed yet
     answer["raises"] = [
         _raise(topology, weight, found, phase) for phase, found_in in enumerate(raises) for found in found_in
@@ -157,4 +156,4 @@ def _show(
     show_limit(console, topology, collective, proven)
     show_raises(console, topology, collective, proven.phases, raises)
     if plan is not None:
-        views.show_forests(console, plan)
+        views.show_forests(console, plan, proven.phases_ratio)
