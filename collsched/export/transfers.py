@@ -20,6 +20,7 @@ from collsched.plan import Plan
 from collsched.topology.model import Topology
 
 FILES = ("topology.json", "schedule.json")
+MAX_SIZE = 1 << 60  # bytes
 _BATCH = 1 << 12  # transfers put into words at once
 
 Ints = NDArray[np.int64]
@@ -29,8 +30,11 @@ def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int 
     """Write topology.json and schedule.json for a buffer of `size` bytes, every chunk cut into `segments` pieces.
 
     The schedule is verified before anything is written; pieces of no bytes are left out. Returns the number of
-    transfers. Raises VerificationError, and InputError if the files cannot be written or exist (unless `force`).
+    transfers. Raises VerificationError, and InputError if the size is out of range or the files exist (unless `force`)
+    or cannot be written.
     """
+    if not 0 <= size <= MAX_SIZE:
+        raise InputError(f"size {size}; a number of bytes from 0 to {MAX_SIZE}")
     schedule = plan.schedule(segments)
     verify(plan.topology, schedule)
     directory = Path(directory)

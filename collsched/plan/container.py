@@ -123,7 +123,7 @@ class _Prefix(NamedTuple):
 
 
 def _read_checked(path: Path) -> tuple[_Prefix, bytes]:
-    """The prefix and all that follows it, which is read only once the prefix fits the file, and matches its checksum."""
+    """The prefix and all that follows: read once the prefix is known to fit the file, and equal to its checksum."""
     try:
         if path.exists() and not path.is_file():
             raise PlanError(f"{path}: not a file; name a plan that `collsched compile` wrote")

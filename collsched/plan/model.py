@@ -90,7 +90,7 @@ class Plan:
     def size(self) -> int:
         """Bytes of the buffer that the plan was made for (option `size`; 256 MiB without it)."""
         size = self.options.get("size")
-        return size if isinstance(size, int) else 1 << 28
+        return size if isinstance(size, int) and size >= 0 else 1 << 28
 
     @property
     def segments(self) -> int:

@@ -92,6 +92,13 @@ def test_the_checker_can_fail(kind: Kind, tmp_path: Path) -> None:
             transfers_checker.check(topology, broken, 1000)
 
 
+@pytest.mark.parametrize("size", [-1, 1 << 61, 10**30])
+def test_sizes_have_limits(size: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="number of bytes"):
+        write_transfers(plan_of(random.Random(1), Kind.ALLGATHER), tmp_path, size)
+    assert not list(tmp_path.iterdir())
+
+
 def test_existing_files_stay(tmp_path: Path) -> None:
     plan = plan_of(random.Random(1), Kind.ALLGATHER)
     (tmp_path / "schedule.json").write_text("mine")
