@@ -15,7 +15,6 @@ constexpr int segment_bits = 16;
 constexpr std::size_t kept_layouts = 8;
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
-std::int64_t divide_up(std::int64_t value, std::int64_t unit) { return (value + unit - 1) / unit; }
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -152,44 +151,14 @@ std::byte *Communicator::arena(int rank) const {
   return arenas_ + (static_cast<std::size_t>(rank) * 2 + epoch_ % 2) * options_.arena_bytes;
 }
 
-const Communicator::Layout &Communicator::layout(std::int64_t count, std::size_t item) {
+const Layout &Communicator::layout(std::int64_t count, std::size_t item) {
   for (const auto &known : layouts_)
     if (known.count == count && known.item == item)
       return known;
   if (layouts_.size() == kept_layouts)
     layouts_.erase(layouts_.begin());
-  layouts_.push_back(arrange(count, item));
+  layouts_.push_back(arrange(count, item, options_.arena_bytes, options_.ranges(count)));
   return layouts_.back();
-}
-
-Communicator::Layout Communicator::arrange(std::int64_t count, std::size_t item) const {
-  Layout result{count, item, options_.ranges(count), 1, std::vector<std::size_t>(options_.chunks), 0, 0};
-  const auto &ranges = result.ranges;
-  for (std::size_t c = 0; c < options_.chunks; ++c) {
-    result.in_count += ranges.in_at[c] >= 0 ? ranges.hi[c] - ranges.lo[c] : 0;
-    result.out_count += ranges.out_at[c] >= 0 ? ranges.hi[c] - ranges.lo[c] : 0;
-  }
-  // The fewest rounds of which the largest fits. Padding makes the first guess too small at times; it only shrinks with
-  // more rounds, down to one line a chunk, for which the arena has room.
-  const auto total = static_cast<std::size_t>(count) * item;
-  result.rounds = std::max<std::int64_t>(1, divide_up(static_cast<std::int64_t>(total),
-                                                      static_cast<std::int64_t>(options_.arena_bytes)));
-  for (;; result.rounds += 1 + result.rounds / 16) {
-    std::size_t at = 0;
-    for (std::size_t c = 0; c < options_.chunks; ++c) {
-      result.at[c] = at;
-      at += round_up(static_cast<std::size_t>(divide_up(ranges.hi[c] - ranges.lo[c], result.rounds)) * item, cache_line);
-    }
-    if (at <= options_.arena_bytes)
-      return result;
-  }
-}
-
-Communicator::Piece Communicator::piece(const Layout &layout, std::size_t chunk, std::int64_t round) const {
-  const std::int64_t share = divide_up(layout.ranges.hi[chunk] - layout.ranges.lo[chunk], layout.rounds);
-  const std::int64_t length = layout.ranges.hi[chunk] - layout.ranges.lo[chunk];
-  const std::int64_t begin = std::min(length, share * round);
-  return {begin, std::min(share, length - begin)};
 }
 
 void Communicator::check_buffers(const Layout &layout, Buffer in, Buffer out) const {
@@ -246,7 +215,7 @@ void Communicator::stage(const Layout &layout, std::int64_t round, Buffer in) co
   const auto item = static_cast<std::int64_t>(layout.item);
   std::byte *target = arena(world_.rank());
   for (std::size_t c = 0; c < options_.chunks; ++c) {
-    const Piece part = piece(layout, c, round);
+    const Piece part = layout.piece(c, round);
     if (layout.ranges.in_at[c] >= 0 && part.count > 0)
       std::memcpy(target + layout.at[c], in.data + (layout.ranges.in_at[c] + part.begin) * item,
                   static_cast<std::size_t>(part.count * item));
@@ -257,7 +226,7 @@ void Communicator::unstage(const Layout &layout, std::int64_t round, Buffer out,
   const auto item = static_cast<std::int64_t>(layout.item);
   const std::byte *source = arena(world_.rank());
   for (std::size_t c = 0; c < options_.chunks; ++c) {
-    const Piece part = piece(layout, c, round);
+    const Piece part = layout.piece(c, round);
     if (layout.ranges.out_at[c] < 0 || part.count <= 0)
       continue;
     std::byte *target = out.data + (layout.ranges.out_at[c] + part.begin) * item;
@@ -302,7 +271,7 @@ Call Communicator::agree(const Call &mine) const {
 void Communicator::execute(const Layout &layout, std::int64_t round, const Call &call) {
   const std::int64_t unit = std::max<std::int64_t>(1, static_cast<std::int64_t>(options_.segment_bytes / layout.item));
   for (std::size_t c = 0; c < options_.chunks; ++c) {
-    pieces_[c] = piece(layout, c, round);
+    pieces_[c] = layout.piece(c, round);
     segments_[c] = static_cast<std::uint32_t>(divide_up(pieces_[c].count, unit));
   }
   active_.clear();

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "engine/kernels.h"
+#include "engine/layout.h"
 #include "engine/world.h"
 
 namespace collsched::engine {
@@ -42,14 +43,6 @@ struct Program {
   std::vector<std::int32_t> join;
   std::vector<std::int64_t> join_begin;
   std::vector<std::int32_t> join_member;
-};
-
-// Where the chunks of a buffer of some element count lie, in elements. Chunk c is [lo[c], hi[c]) of the whole; in_at[c] and
-// out_at[c] are its positions in this rank's input and output, −1 if it is not there. in_start and out_start are the
-// positions in the whole at which the input and output begin, −1 if they are not contiguous in it.
-struct Ranges {
-  std::vector<std::int64_t> lo, hi, in_at, out_at;
-  std::int64_t in_start = 0, out_start = 0;
 };
 
 struct Options {
@@ -103,17 +96,6 @@ private:
     std::int32_t previous; // the RECV before this one into the same chunk, or −1
     std::size_t slot;
   };
-  struct Layout {
-    std::int64_t count;
-    std::size_t item;
-    Ranges ranges;
-    std::int64_t rounds;
-    std::vector<std::size_t> at; // of each chunk in an arena, bytes
-    std::int64_t in_count, out_count;
-  };
-  struct Piece {
-    std::int64_t begin, count; // elements, relative to the chunk
-  };
 
   void check(const Program &program) const;
   void load(const Program &program);
@@ -122,8 +104,6 @@ private:
   std::byte *arena(int rank) const;
 
   const Layout &layout(std::int64_t count, std::size_t item);
-  Layout arrange(std::int64_t count, std::size_t item) const;
-  Piece piece(const Layout &layout, std::size_t chunk, std::int64_t round) const;
   void check_buffers(const Layout &layout, Buffer in, Buffer out) const;
 
   void stage(const Layout &layout, std::int64_t round, Buffer in) const;
