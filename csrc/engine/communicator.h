@@ -69,6 +69,18 @@ struct Buffer {
   std::int64_t count = 0;
 };
 
+// What a rank shows to the others.
+struct alignas(2 * cache_line) Control {
+  std::atomic<std::uint32_t> bell; // 1 while the rank sleeps
+  std::atomic<std::uint32_t> closed;
+  std::atomic<std::uint64_t> entered;  // epochs
+  std::atomic<std::uint64_t> finished; // epochs
+  Call call[2]; // of the last two epochs, by parity: a quick rank may be one ahead of a slow one that still reads
+};
+
+// "allreduce of 5 float32 (sum)"
+std::string describe(const Call &call, const std::string &collective);
+
 class Communicator {
 public:
   // Returns when all ranks have connected communicator `index` of `world` with the same digest.
@@ -85,7 +97,6 @@ public:
   std::size_t shared_bytes() const { return region_.size(); }
 
 private:
-  struct Control;
   enum class Phase { enter, execute };
   struct Instruction {
     Opcode opcode;
