@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="A first plan:  collsched compile dgx-a100 --set boxes=2 -c allgather -o plan.cs",
+    epilog="A first plan:  collsched compile dgx-a100 --set boxes=2",
 )
 @click.version_option(__version__, prog_name="collsched")
 def cli() -> None:
