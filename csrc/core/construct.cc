@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees, so that odd slots are used up
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
+constexpr std::int64_t kLeastForced = 256;  // edges beyond capacity after which an attempt is given up:
+constexpr double kForcedShare = 0.02;       // so many, and so many of the edges of one tree a root
 constexpr double kNestRatios[] = {4.0, 64.0, 1.25, 0.0}; // per attempt: which nests are worth obeying
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -50,6 +52,7 @@ private:
       std::swap(roots[i - 1], roots[random_.below(static_cast<std::uint32_t>(i))]);
     const std::size_t units_from = roots.size() > kUnitRoots ? roots.size() - kUnitRoots : roots.size() / 2;
     report.unreached = 0;
+    most_forced_ = kLeastForced + static_cast<std::int64_t>(kForcedShare * static_cast<double>(roots.size() * p_.size()));
     p_.expect_trees(units_from + (roots.size() - units_from) * static_cast<std::size_t>(std::min(k_, kMaxPieces)));
     for (std::size_t i = 0; i < roots.size(); ++i) {
       const std::int64_t trees = k_ * p_.net.weight[roots[i]];
@@ -79,7 +82,7 @@ private:
       progress = false;
       for (Node v : p_.terminals) {
         if (v == p_.trees[tree].root || p_.in_route(tree, v) != kNoRoute || !repairer_.attach(tree, v)) continue;
-        ++report.unreached;
+        if (++report.unreached > most_forced_) return false;
         progress = true;
         if (grower_.grow(tree) == 0) return true;
       }
@@ -92,7 +95,7 @@ private:
   Nests nests_;
   Grower grower_;
   Repairer repairer_;
-  std::int64_t k_;
+  std::int64_t k_, most_forced_ = 0;
 };
 
 // Rows become edge lists in place, parents first; only routes in use are kept.

@@ -293,12 +293,13 @@ Arc Grower::pick(Node s, std::uint32_t begin, std::uint32_t end) const {
 
 bool Grower::find_path(Node u) {
   path_.clear();
-  return descend(u);
+  return descend(u, false);
 }
 
-// Depth-first from s along increasing layers; on success the route has arrived.
-bool Grower::descend(Node s) {
-  if (!path_.empty() && nests_.entered(path_.back()) != Nests::kNone && enter(s)) return true;
+// Depth-first from s along increasing layers; on success the route has arrived. Entering: the route has crossed
+// into a nest, so that the rank it ends at will relay there.
+bool Grower::descend(Node s, bool entering) {
+  if (entering && enter(s)) return true;
   const auto first = group_begin_[s], count = group_begin_[s + 1] - first;
   const bool pass = passing(s);
   while (cursor_[s] < count) {
@@ -317,14 +318,13 @@ bool Grower::descend(Node s) {
       arrive(v);
       return true;
     }
-    if (descend(v)) return true;
+    if (descend(v, entering || nests_.entered(a) != Nests::kNone)) return true;
     path_.pop_back();
   }
   return false;
 }
 
-// The route has just crossed into a nest at switch s: take the best of the ranks on it, or go on into
-// the nest below it whose ranks can relay most.
+// Takes the best of the ranks on switch s, or goes on into the nest below it whose ranks can relay most.
 bool Grower::enter(Node s) {
   if (passing(s)) return false;
   Arc best = -1;
@@ -354,7 +354,7 @@ bool Grower::enter(Node s) {
     arrive(v);
     return true;
   }
-  if (descend(v)) return true;
+  if (descend(v, true)) return true;
   path_.pop_back();
   return false;
 }

@@ -56,7 +56,7 @@ private:
   bool layer();
   void visit(Node s, std::uint32_t distance);
   bool find_path(Node u);
-  bool descend(Node s);
+  bool descend(Node s, bool entering);
   bool enter(Node s);
   // Whether switch v lies one layer beyond s and is not exhausted.
   bool ahead(Node s, Node v) const {

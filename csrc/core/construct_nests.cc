@@ -8,7 +8,7 @@ namespace collsched::construct {
 namespace {
 
 constexpr std::size_t kMaxTiers = 12; // of more distinct capacities, the widest gaps count
-constexpr double kInnermostRatio = 64;
+constexpr double kWideRatio = 64;
 constexpr double kDirectRatio = 2;
 
 struct UnionFind {
@@ -52,7 +52,7 @@ void Nests::components(const std::vector<Node> &label, Kind kind, std::vector<Se
     if (c < 0 || terminals[c] < 2 || terminals[c] == all) continue;
     if (slot[c] == kNone) {
       slot[c] = static_cast<std::int32_t>(found.size());
-      found.push_back({kind, {}});
+      found.push_back({kind, {}, 0, 0, true});
     }
     found[slot[c]].nodes.push_back(v);
   }
@@ -116,37 +116,41 @@ void Nests::propose_levels(std::vector<Set> &found) const {
   }
 }
 
-// A set is worth obeying while its entry capacity is scarce. Ranks that link to each other directly spread
-// a tree well by themselves, so that only a set near its bound matters among them.
-bool Nests::useful(const std::vector<Node> &set, bool innermost, std::int64_t k, double max_ratio, Capacity &slack,
-                   bool &direct) const {
+// How scarce the capacity into a set is.
+void Nests::measure(Set &set, std::int64_t k) const {
   std::vector<std::uint8_t> member(net_.nodes, 0);
   std::int64_t inside = 0;
-  bool switched = false;
-  for (Node v : set) {
+  for (Node v : set.nodes) {
     member[v] = 1;
     inside += net_.weight[v];
-    switched |= !net_.terminal[v];
+    set.direct &= net_.terminal[v] != 0;
   }
   Capacity entry = 0;
-  for (Node v : set)
+  for (Node v : set.nodes)
     for (Arc a : adjacency_.in(v))
       if (!member[net_.src[a]]) entry += net_.capacity[a];
   const std::int64_t need = k * (net_.total_weight() - inside);
-  slack = entry - need;
-  direct = !switched;
-  const double limit = !switched ? std::min(max_ratio, kDirectRatio) : innermost ? kInnermostRatio : max_ratio;
-  return static_cast<double>(entry) <= limit * static_cast<double>(need);
+  set.slack = entry - need;
+  set.ratio = static_cast<double>(entry) / static_cast<double>(std::max<std::int64_t>(1, need));
 }
 
+// A set is worth obeying while the capacity into it is scarce; so is one inside such a set, or an innermost one, far
+// beyond that, since it keeps a tree's entries together. Ranks that link to each other directly spread a tree well by
+// themselves: among them only a set near its bound matters.
 void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
   std::stable_sort(found.begin(), found.end(), [](const Set &a, const Set &b) { return a.nodes.size() < b.nodes.size(); });
+  std::vector<std::size_t> scarce(net_.nodes, 0); // per node: the size of the largest scarce set around it
+  for (Set &set : found) {
+    measure(set, k);
+    if (set.ratio <= max_ratio)
+      for (Node v : set.nodes) scarce[v] = set.nodes.size();
+  }
   std::vector<std::int32_t> top(net_.nodes, kNone);
-  std::vector<std::size_t> members;
-  for (const auto &[kind, set] : found) {
+  std::vector<std::size_t> sizes;
+  for (const Set &set : found) {
     std::vector<std::int32_t> below;
     std::size_t covered = 0;
-    for (Node v : set)
+    for (Node v : set.nodes)
       if (top[v] != kNone) {
         ++covered;
         below.push_back(top[v]);
@@ -154,26 +158,29 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     std::sort(below.begin(), below.end());
     below.erase(std::unique(below.begin(), below.end()), below.end());
     std::size_t whole = 0;
-    for (auto s : below) whole += members[s];
-    const bool laminar = whole == covered;
-    const bool repeated = below.size() == 1 && covered == set.size();
-    Capacity room = 0;
-    bool direct = false;
-    if (!laminar || repeated || !useful(set, below.empty(), k, max_ratio, room, direct)) continue;
-    const auto id = static_cast<std::int32_t>(parent_.size());
-    parent_.push_back(kNone);
-    members.push_back(set.size());
-    slack.push_back(room);
-    paced_.push_back(direct ? room : kUnpaced);
-    star_.push_back(kind == Kind::star);
-    for (auto s : below) parent_[s] = id;
-    for (Node v : set) {
-      top[v] = id;
-      if (inner_[v] == kNone) inner_[v] = id;
-      if (net_.terminal[v]) members_.push_back(v);
-    }
-    member_begin_.push_back(members_.size());
+    for (auto s : below) whole += sizes[s];
+    const bool laminar = whole == covered, repeated = below.size() == 1 && covered == set.nodes.size();
+    const bool wide = below.empty() || scarce[set.nodes[0]] > set.nodes.size();
+    const double limit = set.direct ? std::min(max_ratio, kDirectRatio) : wide ? kWideRatio : max_ratio;
+    if (!laminar || repeated || set.ratio > limit) continue;
+    for (auto s : below) parent_[s] = static_cast<std::int32_t>(parent_.size());
+    for (Node v : set.nodes) top[v] = static_cast<std::int32_t>(parent_.size());
+    sizes.push_back(set.nodes.size());
+    add(set);
   }
+}
+
+void Nests::add(const Set &set) {
+  const auto id = static_cast<std::int32_t>(parent_.size());
+  parent_.push_back(kNone);
+  slack.push_back(set.slack);
+  paced_.push_back(set.direct ? set.slack : kUnpaced);
+  star_.push_back(set.kind == Kind::star);
+  for (Node v : set.nodes) {
+    if (inner_[v] == kNone) inner_[v] = id;
+    if (net_.terminal[v]) members_.push_back(v);
+  }
+  member_begin_.push_back(members_.size());
 }
 
 std::int32_t Nests::outermost(Node tail, Node head) const {

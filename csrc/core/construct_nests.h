@@ -48,14 +48,17 @@ private:
   struct Set {
     Kind kind;
     std::vector<Node> nodes;
+    Capacity slack;
+    double ratio;  // entry capacity over what the trees must enter
+    bool direct;   // ranks alone, linked to each other
   };
   void propose_tiers(std::vector<Set> &found) const;
   void propose_levels(std::vector<Set> &found) const;
   void propose_stars(std::vector<Set> &found) const;
   void components(const std::vector<Node> &label, Kind kind, std::vector<Set> &found) const;
-  bool useful(const std::vector<Node> &set, bool innermost, std::int64_t k, double max_ratio,
-              Capacity &slack, bool &direct) const;
+  void measure(Set &set, std::int64_t k) const;
   void accept(std::vector<Set> found, std::int64_t k, double max_ratio);
+  void add(const Set &set);
   std::int32_t outermost(Node tail, Node head) const;
 
   const Instance &net_;

@@ -7,7 +7,7 @@ namespace collsched::construct {
 namespace {
 
 constexpr std::int64_t kOverloadPrice = 64; // what one overloaded arc costs, in arcs with room
-constexpr std::size_t kWork = 32;           // steps of search per tree edge before giving up
+constexpr std::size_t kWork = 32;           // arcs looked at per tree edge before giving up
 constexpr std::size_t kLeastWork = 1 << 16;
 constexpr int kPatience = 2;                // rounds without a new minimum before whole parts of trees are regrown
 constexpr int kStallRounds = 12;            // the same before giving up
@@ -90,11 +90,11 @@ bool Repairer::has_room(std::size_t tree, Node v, std::int64_t slots, Node outsi
   next_[v] = -1;
   queue_.assign(1, v);
   while (!queue_.empty()) {
-    work_ += queue_.size();
     level_.clear();
     Node best = -1;
     std::uint32_t best_depth = ~0u;
-    for (Node x : queue_)
+    for (Node x : queue_) {
+      work_ += p_.adjacency.in(x).size();
       for (Arc a : p_.adjacency.in(x)) {
         const Node u = net_.src[a];
         if (seen_[u] == stamp_ || p_.residual[a] < slots + (ease > 0 ? net_.capacity[a] / ease : 0)) continue;
@@ -110,6 +110,7 @@ bool Repairer::has_room(std::size_t tree, Node v, std::int64_t slots, Node outsi
           best_depth = *depth;
         }
       }
+    }
     if (best >= 0) {
       trace(best);
       return true;
@@ -141,7 +142,7 @@ std::optional<std::int64_t> Repairer::cheapest(std::size_t tree, Node v, std::in
     const auto [cost, x] = heap_.back();
     heap_.pop_back();
     if (cost != cost_[x]) continue;
-    ++work_;
+    work_ += p_.adjacency.in(x).size();
     if (x != v && p_.is_terminal(x)) {
       if (!depth_outside(tree, x, v)) continue;
       trace(x);
@@ -200,7 +201,7 @@ bool Repairer::regrow_below(std::size_t tree, Node v) {
     p_.charge(route, -slots);
     p_.in_route(tree, x) = kNoRoute;
   }
-  work_ += p_.size();
+  work_ += net_.src.size();
   const bool whole = grower_.regrow(tree) == 0;
   for (auto [x, route] : cut_) {
     Route &now = p_.in_route(tree, x);
