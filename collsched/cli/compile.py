@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,6 @@ from collsched.cli import _common as common
 
 if TYPE_CHECKING:
     from collsched.cli._limits import Limit
-    from collsched.compiler import Pipeline
     from collsched.plan import Plan
 
 
@@ -41,16 +40,12 @@ def compile_command(
     topology: str,
     settings: tuple[str, ...],
     kind: str,
-    root: str | None,
-    group: str | None,
     shards: str | None,
     output: str | None,
     size: int,
-    trees_per_root: int | None,
-    pipeline: str,
-    seed: int,
     force: bool,
     as_json: bool,
+    **options: Any,  # root, group, trees_per_root, pipeline, seed: as the compiler calls them
 ) -> None:
     """Compile TOPO, a topology file or the name of a bundled one, into a plan.
 
@@ -73,18 +68,7 @@ def compile_command(
             path = common.default_output(fabric, parse_kind(kind), ".cs") if output is None else Path(output)
             check_target(path, force=force)  # before the work, not after it
             sizes = None if shards is None else read_shards(shards)
-        plan = compile(
-            fabric,
-            kind,
-            group=group,
-            root=root,
-            shards=sizes,
-            size=size,
-            trees_per_root=trees_per_root,
-            seed=seed,
-            pipeline=cast("Pipeline", pipeline),
-            stages=stage,
-        )
+        plan = compile(fabric, kind, shards=sizes, size=size, stages=stage, **options)
         with stage("writing"):
             plan.save(path, force=force)
         with stage("limit"):

@@ -47,18 +47,14 @@ def explain_command(
     from collsched.forest.optimum import check_reachable, optimum
     from collsched.forest.problem import directions, problem
     from collsched.forest.sensitivity import sensitivity
-    from collsched.plan import Plan, is_plan
+    from collsched.plan import is_plan
 
     plan: Plan | None = None
     with common.progress() as progress:
         if is_plan(Path(subject)):
-            _refuse_options(settings=settings, root=root, group=group, shards=shards)
-            if click.get_current_context().get_parameter_source("kind") is not ParameterSource.DEFAULT:
-                _refuse_options(collective=kind)
             progress("verifying the plan")
-            plan = Plan.load(subject)
+            plan = _load_plan(subject, settings=settings, root=root, group=group, shards=shards)
             topology, collective = plan.topology, plan.collective
-            _ = plan.report
         else:
             progress("reading the topology")
             topology = common.load_topology(subject, settings)
@@ -79,14 +75,21 @@ def explain_command(
         _show(topology, collective, proven, raises, plan)
 
 
-def _refuse_options(**options: object) -> None:
-    """A plan has settled these."""
+def _load_plan(path: str, **options: object) -> Plan:
+    """A verified plan, which has settled the `options`: InputError if any of them is given."""
+    from collsched.plan import Plan
+
+    if click.get_current_context().get_parameter_source("kind") is not ParameterSource.DEFAULT:
+        options["collective"] = True
     for name, value in options.items():
         if value:
             option = {"settings": "set"}.get(name, name)
             raise InputError(
                 f"--{option} does not apply to a plan, which has its own; leave it out, or name a topology"
             )
+    plan = Plan.load(path)
+    _ = plan.report
+    return plan
 
 
 def _summary(
