@@ -58,11 +58,11 @@ def link_classes(topology: Topology) -> list[str]:
         back = counts.get((b, a, bandwidth), 0)
         if back == count and a != b:
             if a < b:  # one row for both directions, from the rank's side if there is one
-                rows.append((count, f"{count} × {a} ↔ {b} {rate(bandwidth)}"))
+                rows.append((count, f"{count:,} × {a} ↔ {b} {rate(bandwidth)}"))
         elif a == b and _paired(topology, roles, a, bandwidth):
-            rows.append((count // 2, f"{count // 2} × {a} ↔ {b} {rate(bandwidth)}"))
+            rows.append((count // 2, f"{count // 2:,} × {a} ↔ {b} {rate(bandwidth)}"))
         else:
-            rows.append((count, f"{count} × {a} → {b} {rate(bandwidth)}"))
+            rows.append((count, f"{count:,} × {a} → {b} {rate(bandwidth)}"))
     return [text for _, text in sorted(rows, key=lambda pair: -pair[0])]
 
 
