@@ -53,8 +53,9 @@ def _replay(page: Path, cwd: Path, update: bool) -> int:
             done = _start(shlex.split(command.removeprefix("$ ")), cwd)
             printed = (done.stdout or done.stderr).splitlines()
             shown = [line.rstrip() for line in printed if line.strip()]
-            written.append((block.span(2), "".join(f"{line}\n" for line in (command, *shown))))
-            assert update or list(map(_steady, shown)) == list(map(_steady, expected)), command
+            same = list(map(_steady, shown)) == list(map(_steady, expected))
+            assert same or update, command
+            written.append((block.span(2), body if same else "".join(f"{line}\n" for line in (command, *shown))))
         elif named:
             (cwd / named[-1]).write_text(body, encoding="utf-8")
         last = block.end()
