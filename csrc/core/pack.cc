@@ -135,8 +135,8 @@ public:
   }
 
 private:
-  // Grows several classes, then judges them together: the common case, in which all is well. False, with nothing
-  // changed but what was learnt, if that fails.
+  // Grows several classes, halved until they span, then judges them together: the common case, in which all is well.
+  // False, with nothing begun but something learnt, if that fails.
   bool complete_together(std::size_t count) {
     const auto slack = sets_.slack();
     std::vector<LogicalTree> trees;
@@ -145,7 +145,9 @@ private:
       const auto before = sets_.slack();
       if (!grow(tree, graph_.nodes)) {
         undo(tree, 0, before);
-        break;
+        if (tree.multiplicity == 1) break;
+        halve_next();
+        continue;
       }
       supply_[tree.root] -= tree.multiplicity;
       pending_.pop_back();
@@ -167,14 +169,22 @@ private:
   }
 
   void complete_next() {
-    LogicalTree tree = std::move(pending_.back());
-    pending_.pop_back();
-    while (!complete(tree)) {
+    for (;; halve_next()) {
+      LogicalTree tree = pending_.back();
+      if (complete(tree)) {
+        pending_.pop_back();
+        done_.push_back(std::move(tree));
+        return;
+      }
       if (tree.multiplicity == 1) throw std::invalid_argument("the slots do not support that many trees");
-      pending_.push_back({tree.root, tree.multiplicity / 2, {}});
-      tree.multiplicity -= tree.multiplicity / 2;
     }
-    done_.push_back(std::move(tree));
+  }
+
+  void halve_next() {
+    LogicalTree half = pending_.back();
+    half.multiplicity /= 2;
+    pending_.back().multiplicity -= half.multiplicity;
+    pending_.push_back(std::move(half));
   }
 
   // Grows the tree until it spans and the rest can still be packed. False, with nothing changed, if a multiplicity
