@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees, so that odd slots are used up
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
-constexpr std::int64_t kLeastForced = 256;  // edges beyond capacity after which an attempt is given up:
-constexpr double kForcedShare = 0.02;       // so many, and so many of the edges of one tree a root
+constexpr std::int64_t kLeastForced = 1024; // edges beyond capacity after which an attempt is given up:
+constexpr double kForcedShare = 0.003;      // so many, and this share of the edges of one tree a root
 constexpr double kNestRatios[] = {4.0, 64.0, 1.25, 0.0}; // per attempt: which nests are worth obeying
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
