@@ -9,7 +9,7 @@
 // round therefore commits a split or learns a cut, and lemma 6 says that a split exists while a relay has slots out.
 //
 // Relays nearest to the terminals go first. What a relay's neighbours form without it (hosts, pods) is paired across
-// rather than within, with strides of powers of two, so that the logical graph has a small diameter.
+// rather than within, at strides that grow by a quarter, so that the logical graph has a small diameter.
 #include "core/split.h"
 
 #include <algorithm>
@@ -81,7 +81,7 @@ public:
 
   LogicalGraph run() {
     for (auto &level : levels()) {
-      find_groups(level);
+      find_groups();
       while (!level.empty()) round(level);
       if (cuts_.size() > kMostCuts) cuts_.erase(cuts_.begin(), cuts_.end() - kMostCuts);
     }
@@ -114,7 +114,7 @@ private:
   }
 
   // group_: the component of a terminal once all relays that are left are taken away.
-  void find_groups(const std::vector<Node> &) {
+  void find_groups() {
     group_.resize(slots_.nodes);
     std::iota(group_.begin(), group_.end(), 0);
     const auto root = [&](Node v) {
@@ -228,8 +228,8 @@ private:
   template <typename Suits>
   void spread(Node relay, std::vector<Port> &ins, std::vector<Port> &outs, std::vector<Split> &splits, Suits suits) {
     std::vector<std::size_t> strides;
-    for (std::size_t stride = 0; stride < outs.size(); stride = outs.size() <= kFewNeighbours ? stride + 1 : stride + stride / 4 + 1)
-      strides.push_back(stride);
+    const bool all = outs.size() <= kFewNeighbours;
+    for (std::size_t stride = 0; stride < outs.size(); stride += all ? 1 : stride / 4 + 1) strides.push_back(stride);
     for (std::size_t i = 0; i < strides.size(); ++i)
       for (std::size_t a = 0; a < ins.size(); ++a) {
         Port &out = outs[(a * outs.size() / ins.size() + strides[i]) % outs.size()];
