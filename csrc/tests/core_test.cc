@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "core/construct.h"
 #include "core/guaranteed.h"
 #include "core/optimum.h"
 #include "core/slots.h"
@@ -73,7 +74,7 @@ void check_forest(const Instance &slots, const Forest &forest, std::int64_t k, u
 } // namespace
 
 int main() {
-  int packed = 0;
+  int packed = 0, constructed = 0;
   for (unsigned seed = 0; seed < 400; ++seed) {
     Instance instance = random_instance(seed);
     const Cut cut = optimum(instance);
@@ -86,6 +87,11 @@ int main() {
     instance.capacity = *slots;
     check_forest(instance, pack_guaranteed(instance, k), k, seed);
     ++packed;
+    ConstructReport report;
+    if (const auto forest = construct_forest(instance, k, seed, 4, report)) {
+      check_forest(instance, *forest, k, seed);
+      ++constructed;
+    }
   }
-  std::printf("%d forests\n", packed);
+  std::printf("%d forests packed, %d constructed\n", packed, constructed);
 }
