@@ -9,6 +9,7 @@ namespace {
 constexpr std::int64_t kOverloadPrice = 64; // what one overloaded arc costs, in arcs with room
 constexpr std::size_t kWork = 32;           // arcs looked at per tree edge before giving up
 constexpr std::size_t kLeastWork = 1 << 16;
+constexpr std::size_t kRelieveWork = 16;    // looks at every arc for the users of one overloaded arc, a round
 constexpr int kPatience = 2;                // rounds without a new minimum before whole parts of trees are regrown
 constexpr int kStallRounds = 12;            // the same before giving up
 constexpr Capacity kRoomy = 8, kFull = 16;  // an arc with over 1/8 of its slots left, one with at most 1/16
@@ -222,7 +223,8 @@ void Repairer::relieve(Arc a, bool thorough) {
   for (std::size_t i = users.size(); i > 1; --i)
     std::swap(users[i - 1], users[random_.below(static_cast<std::uint32_t>(i))]);
   const std::size_t count = users.size(); // later entries are moves onto this arc
-  for (std::size_t i = 0; i < count && p_.residual[a] < 0; ++i) {
+  const std::size_t enough = work_ + kRelieveWork * net_.src.size();
+  for (std::size_t i = 0; i < count && p_.residual[a] < 0 && work_ < enough; ++i) {
     const User user = users_[hot_[a]][i];
     if (!uses(user, a)) continue;
     const std::int64_t slots = p_.trees[user.tree].multiplicity;
