@@ -53,7 +53,7 @@ private:
     const std::size_t units_from = roots.size() > kUnitRoots ? roots.size() - kUnitRoots : roots.size() / 2;
     report.unreached = 0;
     most_forced_ = kLeastForced + static_cast<std::int64_t>(kForcedShare * static_cast<double>(roots.size() * p_.size()));
-    p_.expect_trees(units_from + (roots.size() - units_from) * static_cast<std::size_t>(std::min(k_, kMaxPieces)));
+    p_.expect_trees(3 * roots.size() + kUnitRoots * static_cast<std::size_t>(std::min(k_, kMaxPieces)));
     for (std::size_t i = 0; i < roots.size(); ++i) {
       const std::int64_t trees = k_ * p_.net.weight[roots[i]];
       grower_.release(roots[i]);

@@ -13,6 +13,7 @@ constexpr std::size_t kRelieveWork = 16;    // looks at every arc for the users 
 constexpr int kPatience = 2;                // rounds without a new minimum before whole parts of trees are regrown
 constexpr int kStallRounds = 12;            // the same before giving up
 constexpr Capacity kRoomy = 8, kFull = 16;  // an arc with over 1/8 of its slots left, one with at most 1/16
+constexpr std::size_t kMostUsers = 1024;    // of an overloaded arc that are kept in mind
 constexpr int kLoosenTries = 64;            // users of a full arc that are offered another way
 constexpr std::size_t kShiftSample = 8;     // users compared before an overload is shifted
 
@@ -35,7 +36,7 @@ Capacity Repairer::total_overload() const {
   return sum;
 }
 
-// One pass over all tree edges lists who uses the given arcs.
+// One pass over all tree edges lists who uses the given arcs: all of them, or an even sample of many.
 void Repairer::index_users(const std::vector<Arc> &arcs) {
   std::fill(hot_.begin(), hot_.end(), -1);
   users_.assign(arcs.size(), {});
@@ -43,12 +44,19 @@ void Repairer::index_users(const std::vector<Arc> &arcs) {
   std::vector<std::uint8_t> watched(p_.routes.size(), 0);
   for (Route r = 0; r < p_.routes.size(); ++r)
     for (Arc a : p_.routes.arcs(r)) watched[r] |= hot_[a] >= 0;
+  std::vector<std::uint32_t> met(arcs.size(), 0);
+  const auto sample = [&](std::int32_t list, User user) { // reservoir sampling
+    auto &users = users_[list];
+    const std::uint32_t earlier = met[list]++;
+    if (users.size() < kMostUsers) users.push_back(user);
+    else if (const auto at = random_.below(earlier + 1); at < kMostUsers) users[at] = user;
+  };
   for (std::size_t t = 0; t < p_.trees.size(); ++t) {
     const auto row = p_.row(t);
     for (std::size_t i = 0; i < row.size(); ++i) {
       if (row[i] == kNoRoute || !watched[row[i]]) continue;
       for (Arc a : p_.routes.arcs(row[i]))
-        if (hot_[a] >= 0) users_[hot_[a]].push_back({static_cast<std::uint32_t>(t), p_.terminals[i]});
+        if (hot_[a] >= 0) sample(hot_[a], {static_cast<std::uint32_t>(t), p_.terminals[i]});
     }
   }
 }
