@@ -36,3 +36,19 @@ def construct(
     seed: int,
     attempts: int,
 ) -> tuple[tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32] | None, dict[str, float]]: ...
+
+class Simulator:
+    def __init__(
+        self,
+        bandwidth: NDArray[np.float64],
+        route_ptr: _I64,
+        route_links: _I32,
+        latency: NDArray[np.float64],
+        route: _I32,
+        lane: _I32,
+        sender: _I32,
+        join: _I32,
+        join_ptr: _I64,
+        join_member: _I32,
+    ) -> None: ...
+    def run(self, bytes: NDArray[np.float64], cost: float) -> NDArray[np.float64]: ...

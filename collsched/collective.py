@@ -62,6 +62,14 @@ class Collective:
     shards: tuple[int, ...]
     root: int | None = None
 
+    @property
+    def busbw_factor(self) -> Fraction:
+        """busbw / algbw: how often the buffer crosses a rank's link where all links are used evenly."""
+        members = len(self.group)
+        if self.kind in (Kind.BROADCAST, Kind.REDUCE):
+            return Fraction(1)
+        return Fraction(members - 1, members) * (2 if self.kind is Kind.ALLREDUCE else 1)
+
 
 Who = Literal["owner", "root", "group"]
 

@@ -30,6 +30,9 @@ VERBS = {
     "compile": Verb("collsched.cli.compile", "compile_command", "Compile a topology into a verified plan."),
     "explain": Verb("collsched.cli.explain", "explain_command", "What bounds a collective, and what would raise it."),
     "verify": Verb("collsched.cli.verify", "verify_command", "Re-check every claim of a plan file."),
+    "simulate": Verb(
+        "collsched.cli.simulate", "simulate_command", "Predicted times of a plan and of the usual algorithms."
+    ),
     "export": Verb("collsched.cli.export", "export_command", "Write a plan's schedule in another format."),
     "run": Verb("collsched.cli.run", "run_command", "Execute a plan once and check every element."),
     "launch": Verb("collsched.cli.launch", "launch_command", "Start N ranks of a program on this machine."),

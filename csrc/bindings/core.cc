@@ -6,10 +6,12 @@ namespace nb = nanobind;
 void bind_optimum(nb::module_ &module);
 void bind_guaranteed(nb::module_ &module);
 void bind_construct(nb::module_ &module);
+void bind_simulate(nb::module_ &module);
 
 NB_MODULE(_core, module) {
-  module.doc() = "Native core: optimum cut, guaranteed packing, constructive packing.";
+  module.doc() = "Native core: optimum cut, guaranteed packing, constructive packing, simulation.";
   bind_optimum(module);
   bind_guaranteed(module);
   bind_construct(module);
+  bind_simulate(module);
 }

@@ -1,0 +1,104 @@
+"""Ring: every shard travels once round a cycle of all ranks (Patarasuk and Yuan 2009).
+
+    0 → 1 → 2 → 3        n − 1 steps, (n − 1) / n of the buffer over every link of the cycle; an allreduce, twice that
+    ↑           │
+    └───────────┘
+
+The second phase of an allreduce goes round the other way. Ranks follow each other host by host. Within a host the cycle
+prefers short routes, so that it uses the links that join neighbours. From host to host it goes between ranks of one
+index, which share a rail where there are rails. One ring enters and leaves every host at the same two ranks; with
+several, ring r starts r places later, so that the rings use all of a host's ways in and out:
+
+    ring 0   a0 → a3 → a2 → a1 ⇒ b1 → b2 → b3 → b0 ⇒ …
+    ring 1   a1 → a0 → a3 → a2 ⇒ b2 → b3 → b0 → b1 ⇒ …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from collsched.algorithms.hosts import by_host
+from collsched.algorithms.routing import Router
+from collsched.algorithms.trees import Trees, along
+from collsched.collective import Collective
+from collsched.topology.model import Topology
+
+_PATIENCE = 20_000  # steps of the search for a cycle
+
+
+def rings(topology: Topology, router: Router, collective: Collective) -> list[Trees]:
+    """One ring; and several, where there are several hosts of several ranks, or as many as there are directions."""
+    hosts = [_cycle(router, collective, members) for members in by_host(topology, collective)]
+    if len(hosts) == len(collective.group):
+        hosts = [_cycle(router, collective, range(len(hosts)))]
+    if len(hosts) == 1:
+        (one,) = hosts
+        return [_trees([one]), _trees([one, one[::-1]])] if len(one) > 2 else [_trees([one])]
+    several = min(map(len, hosts))
+    turned = [_through(hosts, several, r) for r in range(several)]
+    return [_trees(turned[:1]), _trees(turned)] if several > 1 else [_trees(turned)]
+
+
+def _through(hosts: Sequence[Sequence[int]], width: int, start: int) -> list[int]:
+    """A cycle through all hosts that enters the first at index `start`; indices are below `width`."""
+    entries = [(start + i % 2) % width for i in range(len(hosts))]
+    if len(hosts) % 2:
+        entries[-1] = (start + 2) % width  # neither the index before nor the one after it, if there are three
+    cycle = []
+    for host, entry, leave in zip(hosts, entries, entries[1:] + entries[:1], strict=True):
+        cycle += _between(host, entry, leave if leave != entry else (entry - 1) % len(host))
+    return cycle
+
+
+def _between(host: Sequence[int], entry: int, leave: int) -> list[int]:
+    """All members of a host from one index to another, along its cycle as far as that goes."""
+    forward = [*host[entry:], *host[:entry]]
+    path = forward if host[leave] != forward[1 % len(host)] else [forward[0], *forward[:0:-1]]
+    return path if path[-1] == host[leave] else [member for member in path if member != host[leave]] + [host[leave]]
+
+
+def _trees(cycles: Sequence[Sequence[int]]) -> Trees:
+    members = len(cycles[0])
+    return Trees(
+        np.tile(np.arange(members), len(cycles)), np.concatenate([along(cycle) for cycle in cycles]), len(cycles)
+    )
+
+
+def _cycle(router: Router, collective: Collective, members: Sequence[int]) -> list[int]:
+    """The members on a cycle with as few links as a bounded search finds: the given order, if no pair is nearer."""
+    group = collective.group
+    hops = {a: {b: router.hops(group[a]).get(group[b]) for b in members if b != a} for a in members}
+    nearest = min((far for near in hops.values() for far in near.values() if far), default=0)
+    near = {a: [b for b in members if b != a and hops[a][b] == nearest and hops[b][a] == nearest] for a in members}
+    found = _search(list(members), near)
+    return list(members) if found is None else found
+
+
+def _search(members: list[int], near: dict[int, list[int]]) -> list[int] | None:
+    """A Hamiltonian cycle of near neighbours by depth-first search, within a number of steps. Of the neighbours, first
+    the next in the given order, then those with the fewest free neighbours of their own (Warnsdorff)."""
+    if len(members) < 3:
+        return members
+    following = dict(zip(members, members[1:] + members[:1], strict=True))
+    path, used = [members[0]], {members[0]}
+
+    def options(at: int) -> list[int]:
+        free = [b for b in near[at] if b not in used]
+        return sorted(free, key=lambda b: (b == following[at], -sum(c not in used for c in near[b]), -b))
+
+    stack = [options(path[0])]
+    for _ in range(_PATIENCE):
+        if len(path) == len(members) and path[0] in near[path[-1]]:
+            return path
+        if stack[-1]:
+            path.append(stack[-1].pop())
+            used.add(path[-1])
+            stack.append(options(path[-1]))
+            continue
+        stack.pop()
+        used.discard(path.pop())
+        if not stack:
+            return None
+    return None

@@ -1,0 +1,185 @@
+"""`collsched simulate`: predicted times of a plan, beside what libraries would do, on one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collsched.cli import _common as common
+
+if TYPE_CHECKING:
+    from collsched.choice import Contestant, Timed
+    from collsched.plan import Plan
+    from collsched.simulate import Model
+    from collsched.topology.model import Topology
+
+STEP = 4  # from one size to the next
+PLAN = "plan"
+
+
+@click.command("simulate", short_help="Predicted times of a plan and of the usual algorithms.")
+@click.argument("plan_path", metavar="PLAN")
+@click.option(
+    "--size",
+    default="1KiB:1GiB",
+    show_default=True,
+    metavar="BYTES[:BYTES]",
+    help=f"One size, or the first and the last of several, each {STEP} times the one before.",
+)
+@click.option("--cost", default="1us", show_default=True, metavar="TIME", help="For which a transfer keeps its sender.")
+@click.option("--store-and-forward", is_flag=True, help="Switches pass on whole transfers, instead of cutting through.")
+@common.json_option
+def simulate_command(plan_path: str, size: str, cost: str, store_and_forward: bool, as_json: bool) -> None:
+    """Predicted times of PLAN, and of ring, double binary tree, halving–doubling and hierarchical where they apply.
+
+    All run on one simulator (docs/simulator.md): latencies and bandwidths of the plan's topology, shared max-min
+    fairly, and a fixed cost a transfer. Each gets the number of pipeline segments with which it is fastest at the size.
+
+    \b
+    collsched simulate plan.cs
+    collsched simulate plan.cs --size 1MiB:64MiB --cost 2us
+    """
+    from collsched.plan import Plan
+    from collsched.simulate import Model
+    from collsched.units import parse_latency
+
+    sizes = _sizes(size)
+    model = Model(parse_latency(cost), store_and_forward)
+    with common.progress() as progress:
+        progress("reading the plan")
+        plan = Plan.load(plan_path)
+        progress("verifying")
+        _ = plan.report
+        progress("building the usual algorithms")
+        contests = _contests(plan, model)
+        rows = []
+        for name, contestants in contests.items():
+            for nbytes in sizes:
+                progress(f"simulating {name}")
+                rows.append(_row(plan, name, contestants, nbytes))
+    if as_json:
+        common.print_json(_as_json(plan_path, plan, model, rows))
+    else:
+        _show(plan, model, sizes, list(contests), rows)
+
+
+def _sizes(text: str) -> list[int]:
+    """`64KiB`, or `1KiB:1GiB`: both ends, and between them steps by `STEP`."""
+    from collsched.errors import InputError
+    from collsched.units import parse_size
+
+    first, colon, last = text.partition(":")
+    low = parse_size(first)
+    high = parse_size(last) if colon else low
+    if not 0 < low <= high:
+        raise InputError(f"--size {text!r}; allowed is a size above 0, or two in ascending order, such as 1KiB:1GiB")
+    sizes = [low]
+    while sizes[-1] < high:
+        sizes.append(min(sizes[-1] * STEP, high))
+    return sizes
+
+
+def _contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
+    """Name → variants, of which the fastest counts. Every schedule is verified."""
+    from collsched.algorithms import baselines
+    from collsched.choice import Contestant
+    from collsched.ir.verify import verify
+    from collsched.lower import lower
+
+    contests = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
+    for baseline in baselines(plan.topology, plan.collective):
+        schedule = lower(plan.topology, baseline.collective, baseline.forests)
+        verify(plan.topology, schedule)
+        contests.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model))
+    return contests
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One algorithm at one size; `busbw_factor` makes busbw of algbw."""
+
+    algorithm: str
+    timed: Timed
+    busbw_factor: Fraction
+
+    @property
+    def algbw(self) -> float | None:
+        return self.timed.nbytes / self.timed.seconds / 1e9 if self.timed.seconds else None
+
+    @property
+    def busbw(self) -> float | None:
+        return None if self.algbw is None else self.algbw * float(self.busbw_factor)
+
+
+def _row(plan: Plan, name: str, contestants: Sequence[Contestant], nbytes: int) -> _Row:
+    from collsched.choice import fastest
+
+    return _Row(name, fastest(contestants, nbytes), plan.collective.busbw_factor)
+
+
+def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[str, Any]:
+    return {
+        "plan": path,
+        "digest": plan.digest,
+        "ranks": len(plan.collective.group),
+        "collective": str(plan.collective.kind),
+        "model": {
+            "alpha_us": [common.number(alpha) for alpha in _alphas(plan.topology)],
+            "transfer_cost_us": common.number(model.cost),
+            "store_and_forward": model.store_and_forward,
+        },
+        "rows": [
+            {
+                "bytes": row.timed.nbytes,
+                "algorithm": row.algorithm,
+                "seconds": row.timed.seconds,
+                "algbw_GBps": row.algbw,
+                "busbw_GBps": row.busbw,
+                "segments": row.timed.segments,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _alphas(topology: Topology) -> list[Fraction]:
+    """The latencies of links that occur, in µs."""
+    return sorted({link.alpha for link in topology.links})
+
+
+def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], rows: Sequence[_Row]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from collsched.cli import _views as views
+    from collsched.cli._limits import describe
+    from collsched.units import exact, format_bytes, format_seconds
+
+    console = common.console()
+    views.show_fabric(console, plan.topology)
+    views.row(console, "collective", describe(plan.topology, plan.collective))
+    alphas = _alphas(plan.topology)
+    links = exact(alphas[0]) if len(alphas) == 1 else f"{exact(alphas[0])} to {exact(alphas[-1])}" if alphas else "0"
+    through = "store-and-forward" if model.store_and_forward else "cut-through"
+    views.row(console, "model", f"α {links} µs a link, {exact(model.cost)} µs a transfer, {through} switches")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("bytes", justify="right", no_wrap=True)
+    for name in (*names, "GB/s"):
+        table.add_column(name.replace("-", "\n", 1), justify="right", no_wrap=True)
+    times = {(row.timed.nbytes, row.algorithm): row for row in rows}
+    for nbytes in sizes:
+        best = min(times[nbytes, name].timed.seconds for name in names)
+        seconds = [times[nbytes, name].timed.seconds for name in names]
+        cells = [Text(format_seconds(value), style="bold" if value == best else "") for value in seconds]
+        table.add_row(format_bytes(nbytes), *cells, _rate(times[nbytes, PLAN].algbw))
+    console.print(table)
+    console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,171 @@
+#include "core/fair_share.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace collsched {
+
+namespace {
+constexpr double kTolerance = 1e-9; // relative: rates this close are equal, a link this full is saturated
+constexpr double kRounding = 1e-12; // relative: a rate that moves by less stays
+}
+
+FairShare::FairShare(std::vector<double> bandwidth) : links_(bandwidth.size()) {
+  for (std::size_t link = 0; link < links_.size(); ++link)
+    links_[link].bandwidth = bandwidth[link];
+}
+
+FairShare::Flow FairShare::add(std::span<const Link> links) {
+  if (spare_.empty()) {
+    spare_.push_back(static_cast<Flow>(flows_.size()));
+    flows_.emplace_back();
+  }
+  const Flow flow = spare_.back();
+  spare_.pop_back();
+  State &state = flows_[flow];
+  state.links = links;
+  state.place.resize(links.size());
+  state.rate = 0;
+  state.bottleneck = -1;
+  for (std::size_t hop = 0; hop < links.size(); ++hop) {
+    auto &list = links_[links[hop]].flows;
+    state.place[hop] = static_cast<std::int32_t>(list.size());
+    list.push_back({flow, static_cast<std::int32_t>(hop)});
+    mark(links[hop]);
+  }
+  return flow;
+}
+
+void FairShare::remove(Flow flow) {
+  const State &state = flows_[flow];
+  for (std::size_t hop = 0; hop < state.links.size(); ++hop) {
+    auto &list = links_[state.links[hop]].flows;
+    const std::int32_t place = state.place[hop];
+    list[place] = list.back();
+    flows_[list[place].flow].place[list[place].hop] = place;
+    list.pop_back();
+    mark(state.links[hop]);
+  }
+  spare_.push_back(flow);
+}
+
+void FairShare::mark(Link link) {
+  if (links_[link].dirty)
+    return;
+  links_[link].dirty = true;
+  dirty_.push_back(link);
+}
+
+void FairShare::include(Flow flow) {
+  State &state = flows_[flow];
+  if (state.refilled)
+    return;
+  state.refilled = true;
+  filled_.push_back(flow);
+  for (const Link link : state.links)
+    if (!links_[link].touched) {
+      links_[link].touched = true;
+      touched_.push_back(link);
+    }
+}
+
+const std::vector<FairShare::Flow> &FairShare::update() {
+  for (const Link link : dirty_) {
+    links_[link].dirty = false;
+    for (const Entry &entry : links_[link].flows)
+      include(entry.flow);
+  }
+  dirty_.clear();
+  do {
+    fill();
+  } while (examine());
+  changed_.clear();
+  for (const Flow flow : filled_) {
+    State &state = flows_[flow];
+    state.refilled = false;
+    if (std::abs(state.next - state.rate) <= kRounding * state.rate)
+      continue;
+    state.rate = state.next;
+    changed_.push_back(flow);
+  }
+  for (const Link link : touched_)
+    links_[link].touched = false;
+  filled_.clear();
+  touched_.clear();
+  return changed_;
+}
+
+// Progressive filling of `filled_` with what the other flows leave. A link's offer only grows as flows are fixed
+// elsewhere, so an outdated one is met too early, never too late.
+void FairShare::fill() {
+  for (const Flow flow : filled_)
+    flows_[flow].fixed = false;
+  for (const Link id : touched_) {
+    LinkState &link = links_[id];
+    link.free = link.bandwidth;
+    link.unfixed = 0;
+    for (const Entry &entry : link.flows) {
+      const State &flow = flows_[entry.flow];
+      if (flow.refilled)
+        ++link.unfixed;
+      else
+        link.free -= flow.rate;
+    }
+    if (link.unfixed)
+      offers_.emplace(std::max(link.free, 0.0) / link.unfixed, id);
+  }
+  while (!offers_.empty()) {
+    const auto [offer, id] = offers_.top();
+    offers_.pop();
+    const LinkState &link = links_[id];
+    if (!link.unfixed)
+      continue;
+    const double share = std::max(link.free, 0.0) / link.unfixed;
+    if (share > offer)
+      offers_.emplace(share, id);
+    else
+      fix(id, offer);
+  }
+}
+
+void FairShare::fix(Link link, double share) {
+  for (const Entry &entry : links_[link].flows) {
+    State &flow = flows_[entry.flow];
+    if (!flow.refilled || flow.fixed)
+      continue;
+    flow.fixed = true;
+    flow.next = share;
+    flow.bottleneck = link;
+    for (const Link other : flow.links) {
+      links_[other].free -= share;
+      --links_[other].unfixed;
+    }
+  }
+}
+
+// Includes the flows that keep some flow from having a bottleneck. False if every flow has one.
+bool FairShare::examine() {
+  const std::size_t before = filled_.size(), links = touched_.size();
+  for (std::size_t i = 0; i < links; ++i) {
+    const LinkState &link = links_[touched_[i]];
+    double fastest = 0, slowest_bound = link.bandwidth; // the slowest flow that is bound here
+    for (const Entry &entry : link.flows) {
+      const State &flow = flows_[entry.flow];
+      fastest = std::max(fastest, rate_now(flow));
+      if (flow.refilled && flow.bottleneck == touched_[i])
+        slowest_bound = std::min(slowest_bound, flow.next);
+    }
+    const bool saturated = link.free <= kTolerance * link.bandwidth;
+    for (const Entry &entry : link.flows) {
+      const State &flow = flows_[entry.flow];
+      if (flow.refilled)
+        continue;
+      const bool unbound = flow.bottleneck == touched_[i] && (!saturated || flow.rate < fastest * (1 - kTolerance));
+      if (unbound || flow.rate * (1 - kTolerance) > slowest_bound)
+        include(entry.flow);
+    }
+  }
+  return filled_.size() > before;
+}
+
+} // namespace collsched
