@@ -34,6 +34,11 @@ class Baseline:
     collective: Collective
     forests: tuple[Forest, ...]
 
+    @property
+    def transfers(self) -> int:
+        """At least so many transfers come of it."""
+        return sum(len(forest.edges) for forest in self.forests)
+
 
 def baselines(topology: Topology, collective: Collective) -> list[Baseline]:
     """All that apply, variants of one name side by side; none for other collectives than allgather, reduce-scatter and

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collsched.topology.model import Topology
 
 STEP = 4  # from one size to the next
+MOST_TRANSFERS = 1 << 22  # of a variant that is tried
 PLAN = "plan"
 
 
@@ -84,7 +85,8 @@ def _sizes(text: str) -> list[int]:
 
 
 def _contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
-    """Name → variants, of which the fastest counts. Every schedule is verified."""
+    """Name → variants, of which the fastest counts. Every schedule is verified. Variants of too many transfers are left
+    out, such as eight rings on a thousand ranks."""
     from collsched.algorithms import baselines
     from collsched.choice import Contestant
     from collsched.ir.verify import verify
@@ -92,6 +94,8 @@ def _contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
 
     contests = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
     for baseline in baselines(plan.topology, plan.collective):
+        if baseline.transfers > MOST_TRANSFERS:
+            continue
         schedule = lower(plan.topology, baseline.collective, baseline.forests)
         verify(plan.topology, schedule)
         contests.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model))
