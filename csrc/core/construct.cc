@@ -19,14 +19,14 @@ constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees,
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
 constexpr std::int64_t kLeastForced = 1024; // edges beyond capacity after which an attempt is given up:
 constexpr double kForcedShare = 0.003;      // so many, and this share of the edges of one tree a root
-constexpr double kNestRatios[] = {4.0, 64.0, 1.25, 0.0}; // per attempt: which nests are worth obeying
+constexpr NestPolicy kPolicies[] = {{4, 2, true}, {4, 4, false}, {64, 2, true}, {1.25, 1.25, false}}; // per attempt
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Attempt {
 public:
-  Attempt(const Instance &net, std::int64_t k, std::uint64_t seed, double nest_ratio)
-      : p_(net), random_(seed), nests_(net, p_.adjacency, k, nest_ratio), grower_(p_, nests_, k, random_.next()),
+  Attempt(const Instance &net, std::int64_t k, std::uint64_t seed, const NestPolicy &policy)
+      : p_(net), random_(seed), nests_(net, p_.adjacency, k, policy), grower_(p_, nests_, k, random_.next()),
         repairer_(p_, grower_, random_.next()), k_(k) {}
 
   bool run(ConstructReport &report) {
@@ -156,7 +156,7 @@ std::optional<Forest> construct_forest(const Instance &net, std::int64_t k, std:
   Random seeds(seed);
   for (int i = 0; i < attempts; ++i) {
     ++report.attempts;
-    construct::Attempt attempt(net, k, seeds.next(), construct::kNestRatios[i % 4]);
+    construct::Attempt attempt(net, k, seeds.next(), construct::kPolicies[i % 4]);
     if (attempt.run(report)) return has_relays(net) ? cut_at_relays(net, attempt.emit()) : attempt.emit();
   }
   return std::nullopt;

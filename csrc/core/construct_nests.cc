@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::size_t kMaxTiers = 12; // of more distinct capacities, the widest gaps count
 constexpr double kWideRatio = 64;
-constexpr double kDirectRatio = 2;
 
 struct UnionFind {
   std::vector<Node> up;
@@ -28,13 +27,13 @@ struct UnionFind {
 
 } // namespace
 
-Nests::Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, double max_ratio)
+Nests::Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, const NestPolicy &policy)
     : net_(net), adjacency_(adjacency), inner_(net.nodes, kNone), entered_(net.arcs(), kNone) {
   std::vector<Set> found;
   propose_tiers(found);
   propose_levels(found);
   propose_stars(found);
-  accept(std::move(found), k, max_ratio);
+  accept(std::move(found), k, policy);
   for (Arc a = 0; a < net.arcs(); ++a) entered_[a] = outermost(net.src[a], net.dst[a]);
 }
 
@@ -137,12 +136,12 @@ void Nests::measure(Set &set, std::int64_t k) const {
 // A set is worth obeying while the capacity into it is scarce; so is one inside such a set, or an innermost one, far
 // beyond that, since it keeps a tree's entries together. Ranks that link to each other directly spread a tree well by
 // themselves: among them only a set near its bound matters.
-void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
+void Nests::accept(std::vector<Set> found, std::int64_t k, const NestPolicy &policy) {
   std::stable_sort(found.begin(), found.end(), [](const Set &a, const Set &b) { return a.nodes.size() < b.nodes.size(); });
   std::vector<std::size_t> scarce(net_.nodes, 0); // per node: the size of the largest scarce set around it
   for (Set &set : found) {
     measure(set, k);
-    if (set.ratio <= max_ratio)
+    if (set.ratio <= policy.scarce)
       for (Node v : set.nodes) scarce[v] = set.nodes.size();
   }
   std::vector<std::int32_t> top(net_.nodes, kNone);
@@ -161,20 +160,20 @@ void Nests::accept(std::vector<Set> found, std::int64_t k, double max_ratio) {
     for (auto s : below) whole += sizes[s];
     const bool laminar = whole == covered, repeated = below.size() == 1 && covered == set.nodes.size();
     const bool wide = below.empty() || scarce[set.nodes[0]] > set.nodes.size();
-    const double limit = set.direct ? std::min(max_ratio, kDirectRatio) : wide ? kWideRatio : max_ratio;
+    const double limit = set.direct ? policy.direct : wide ? kWideRatio : policy.scarce;
     if (!laminar || repeated || set.ratio > limit) continue;
     for (auto s : below) parent_[s] = static_cast<std::int32_t>(parent_.size());
     for (Node v : set.nodes) top[v] = static_cast<std::int32_t>(parent_.size());
     sizes.push_back(set.nodes.size());
-    add(set);
+    add(set, set.direct && policy.paced);
   }
 }
 
-void Nests::add(const Set &set) {
+void Nests::add(const Set &set, bool paced) {
   const auto id = static_cast<std::int32_t>(parent_.size());
   parent_.push_back(kNone);
   slack.push_back(set.slack);
-  paced_.push_back(set.direct ? set.slack : kUnpaced);
+  paced_.push_back(paced ? set.slack : kUnpaced);
   star_.push_back(set.kind == Kind::star);
   for (Node v : set.nodes) {
     if (inner_[v] == kNone) inner_[v] = id;

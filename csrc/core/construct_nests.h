@@ -17,12 +17,18 @@
 
 namespace collsched::construct {
 
+// Which of the sets found are nests.
+struct NestPolicy {
+  double scarce; // entry capacity at most so many times what the trees must enter
+  double direct; // the same for ranks that link to each other directly
+  bool paced;    // whether such ranks may spend slack in step with the trees grown
+};
+
 class Nests {
 public:
   static constexpr std::int32_t kNone = -1;
 
-  // Keeps sets whose entry capacity is at most `max_ratio` times what the trees must enter.
-  Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, double max_ratio);
+  Nests(const Instance &net, const Adjacency &adjacency, std::int64_t k, const NestPolicy &policy);
 
   std::size_t size() const { return parent_.size(); }
   std::int32_t inner(Node v) const { return inner_[v]; }
@@ -57,8 +63,8 @@ private:
   void propose_stars(std::vector<Set> &found) const;
   void components(const std::vector<Node> &label, Kind kind, std::vector<Set> &found) const;
   void measure(Set &set, std::int64_t k) const;
-  void accept(std::vector<Set> found, std::int64_t k, double max_ratio);
-  void add(const Set &set);
+  void accept(std::vector<Set> found, std::int64_t k, const NestPolicy &policy);
+  void add(const Set &set, bool paced);
   std::int32_t outermost(Node tail, Node head) const;
 
   const Instance &net_;
