@@ -80,6 +80,11 @@ Simulator::Simulator(SimulatedSchedule schedule) : schedule_(std::move(schedule)
     senders_ = std::max(senders_, sender + 1);
 
   in_lane_ = group(s.lane, static_cast<Id>(transfers));
+  for (std::size_t i = 1; i < transfers; ++i) {
+    const Id one = in_lane_.item[i - 1], two = in_lane_.item[i];
+    if (s.lane[one] == s.lane[two] && (s.route[one] != s.route[two] || s.sender[one] != s.sender[two]))
+      throw std::invalid_argument("a lane has two routes or senders");
+  }
   waiting_ = group(s.join, static_cast<Id>(s.join_begin.size() - 1));
   joins_of_ = group(s.join_member, static_cast<Id>(transfers)); // entries of `join_member`, made joins below
   for (Id &entry : joins_of_.item) {

@@ -3,7 +3,8 @@
 // A transfer is *ready* once all members of its join have arrived and its lane's transfers before it are ready. Its
 // sender then prepares it, one transfer at a time, the ready one of lowest index first, for a fixed time. It is *sent*
 // when its lane's transfers before it have left: a flow over all links of its route at its max-min fair rate. It *arrives*
-// the latency of its route after its last byte has left. What has no bytes has arrived before the start.
+// the latency of its route after its last byte has left. What has no bytes has arrived before the start, and what has
+// sender −1 is prepared as soon as it is ready.
 //
 // Events are taken in order of time; those of one instant, up to rounding, together, and then rates once.
 #pragma once
@@ -19,7 +20,7 @@ struct SimulatedSchedule {
   std::vector<std::int64_t> route_begin; // per route and one more
   std::vector<std::int32_t> route_link;
   std::vector<double> latency;                          // per route, seconds
-  std::vector<std::int32_t> route, lane, sender, join;  // per transfer; sender −1: needs no preparation
+  std::vector<std::int32_t> route, lane, sender, join;  // per transfer; a lane has one route and one sender
   std::vector<std::int64_t> join_begin;                 // per join and one more
   std::vector<std::int32_t> join_member;
 };

@@ -201,3 +201,6 @@ def test_the_native_core_checks_what_it_is_given() -> None:
             Simulator(**(good | {name: value}))
     with pytest.raises(ValueError):
         Simulator(**good).run(np.ones(2), 0.0)
+    two = {name: np.zeros(2, np.int32) for name in ("route", "lane", "join")}
+    with pytest.raises(ValueError, match="two routes or senders"):
+        Simulator(**(good | two | {"sender": np.array([0, 1], np.int32)}))
