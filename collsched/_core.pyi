@@ -18,6 +18,9 @@ def optimum(
 def violated_cut(
     nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
 ) -> tuple[int, int, _U8] | None: ...
+def violated_cuts(
+    nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int, most: int
+) -> list[_U8]: ...
 def trimmed_slots(
     nodes: int, src: _I32, dst: _I32, slots: _I64, weight: _I64, terminal: _U8, rank: _U8, k: int
 ) -> _I64 | None: ...

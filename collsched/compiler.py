@@ -11,7 +11,10 @@ from typing import Literal
 
 from collsched import __version__
 from collsched.collective import Collective, Kind, make_collective
+from collsched.cost import GB
 from collsched.errors import InputError
+from collsched.forest.bounds import allreduce_bound
+from collsched.forest.joint import Joint, better_than_two_phases, joint
 from collsched.forest.mirror import mirrored, opposite_links
 from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum, check_reachable, optimum
@@ -22,6 +25,8 @@ from collsched.topology.model import Topology
 
 Pipeline = Literal["auto", "fast", "guaranteed"]
 PIPELINES: tuple[Pipeline, ...] = ("auto", "fast", "guaranteed")
+Allreduce = Literal["auto", "two-phase", "joint"]
+ALLREDUCES: tuple[Allreduce, ...] = ("auto", "two-phase", "joint")
 DEFAULT_SIZE = 256 * 2**20  # bytes
 
 
@@ -54,9 +59,14 @@ def compile(
     trees_per_root: int | None = None,
     seed: int = 0,
     pipeline: Pipeline = "auto",
+    allreduce: Allreduce = "auto",
     stages: Stages | None = None,
 ) -> Plan:
     """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per root.
+
+    `allreduce`: "two-phase" for a reduce-scatter and then an allgather; "joint" for both at once on shares of the
+    links, with the roots' weights chosen too; "auto" for the one that is predicted
+    to be faster at `size`.
 
     `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, which its
     exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans. `stages`
@@ -65,22 +75,108 @@ def compile(
     """
     _check_options(size, trees_per_root, seed, pipeline)
     collective = make_collective(topology, kind, group=group, root=root, shards=shards)
+    _check_allreduce(allreduce, collective, trees_per_root, shards)
     stage = stages or Stages()
 
     # A cut of zero has to be found before anything divides by it.
     with stage("reachability"):
         check_reachable(topology, collective)
 
-    bounds, forests = _phases(topology, collective, stage, trees_per_root, seed, pipeline)
-    options = {"size": size, "trees_per_root": trees_per_root, "seed": seed, "pipeline": pipeline}
-    # The plan shares the dictionary of stage times, which is complete once this function returns.
-    plan = Plan(topology, collective, forests, bounds, options, {"version": __version__, "seconds": stage.seconds})
+    request = _Request(topology, collective, stage, size, trees_per_root, seed, pipeline)
+    if collective.kind is not Kind.ALLREDUCE or allreduce == "two-phase" or trees_per_root or shards is not None:
+        return _in_phases(request)
+    return _allreduce(request, required=allreduce == "joint")
 
-    with stage("lowering"):
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What `compile` was asked for."""
+
+    topology: Topology
+    collective: Collective
+    stage: Stages
+    size: int
+    trees_per_root: int | None
+    seed: int
+    pipeline: Pipeline
+
+
+def _allreduce(request: _Request, *, required: bool) -> Plan:
+    """Both phases at once if that is faster than one after the other, for a buffer of the size asked for."""
+    topology, collective = request.topology, request.collective
+    with request.stage("joint program"):
+        bound = allreduce_bound(topology, collective)
+        phases = [optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)]
+        if not required:
+            planned = better_than_two_phases(topology, collective, phases, bound)
+        elif bound.ratio:
+            planned = joint(topology, collective, proven=sum(collective.shards) / bound.ratio)
+        else:
+            planned = None
+    if planned is None:
+        if required:
+            raise InputError("the joint program of this allreduce has no solution; use --allreduce auto or two-phase")
+        return _in_phases(request)
+    plan = _at_once(request, planned)
+    ratio = sum((phase.ratio for phase in phases), Fraction(0))
+    two_phases = ratio * request.size / (sum(collective.shards) * GB)  # seconds on the fullest links alone
+    if required or plan.predict(request.size).seconds <= two_phases:
+        return plan
+    return min(plan, _in_phases(request), key=lambda found: found.predict(request.size).seconds)
+
+
+def _in_phases(request: _Request) -> Plan:
+    """The phases one after the other."""
+    bounds, forests = _phases(
+        request.topology,
+        request.collective,
+        request.stage,
+        request.trees_per_root,
+        request.seed,
+        request.pipeline,
+    )
+    chosen = {"allreduce": "two-phase"} if request.collective.kind is Kind.ALLREDUCE else {}
+    return _finish(request, request.collective, bounds, forests, chosen)
+
+
+def _at_once(request: _Request, planned: Joint) -> Plan:
+    """Both phases of an allreduce at once; `bounds` are what the whole fabric sets each of them with these roots."""
+    topology, stage = request.topology, request.stage
+    with stage("bound"):
+        phases = directions(Kind.ALLREDUCE)
+        bounds = tuple(optimum(problem(topology, planned.collective, reverse=reverse)) for reverse in phases)
+    with stage("packing"):
+        towards, away = zip(planned.halves, planned.optima, strict=True)
+        out = pack(*away, seed=request.seed, pipeline=request.pipeline)
+        if planned.opposite is None:
+            back = pack(*towards, seed=request.seed, pipeline=request.pipeline)
+        else:
+            back = mirrored(out, planned.opposite)
+    return _finish(request, planned.collective, bounds, (back, out), {"allreduce": "joint"})
+
+
+def _finish(
+    request: _Request,
+    collective: Collective,
+    bounds: tuple[Optimum, ...],
+    forests: tuple[Forest, ...],
+    chosen: Mapping[str, str],
+) -> Plan:
+    """The plan, lowered and verified."""
+    options = {
+        "size": request.size,
+        "trees_per_root": request.trees_per_root,
+        "seed": request.seed,
+        "pipeline": request.pipeline,
+    }
+    # The plan shares the dictionary of stage times, which is complete once `compile` returns.
+    provenance = {"version": __version__, "seconds": request.stage.seconds}
+    plan = Plan(request.topology, collective, forests, bounds, options | dict(chosen), provenance)
+    with request.stage("lowering"):
         plan.schedule()
 
     # Last, and by code that shares nothing with the steps above: what is returned is what was checked.
-    with stage("verification"):
+    with request.stage("verification"):
         _ = plan.report
     return plan
 
@@ -112,6 +208,25 @@ def _phases(
     # Both phases of an allreduce face the same fabric: pack the allgather, and turn it round for the reduce-scatter.
     best, out = solve(False)
     return (best, best), (mirrored(out, opposite), out)
+
+
+def _check_allreduce(
+    allreduce: str,
+    collective: Collective,
+    trees_per_root: int | None,
+    shards: Mapping[str, Fraction | int] | None,
+) -> None:
+    if allreduce not in ALLREDUCES:
+        raise InputError(f"allreduce {allreduce!r}; one of {', '.join(ALLREDUCES)}")
+    if allreduce == "auto":
+        return
+    if collective.kind is not Kind.ALLREDUCE:
+        raise InputError(f"--allreduce does not apply to {collective.kind}; leave it out")
+    if allreduce == "joint" and (trees_per_root is not None or shards is not None):
+        settled = "--trees-per-root" if trees_per_root is not None else "--shards"
+        raise InputError(
+            f"a joint allreduce chooses its roots and their trees; leave out {settled}, or --allreduce joint"
+        )
 
 
 def _check_options(size: int, trees_per_root: int | None, seed: int, pipeline: str) -> None:

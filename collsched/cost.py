@@ -48,11 +48,25 @@ class Prediction:
 
 
 def predict(
-    topology: Topology, forests: Sequence[Forest], reports: Sequence[ForestReport], weight: int, nbytes: int
+    topology: Topology,
+    forests: Sequence[Forest],
+    reports: Sequence[ForestReport],
+    weight: int,
+    nbytes: int,
+    *,
+    together: Fraction | None = None,
 ) -> Prediction:
-    """The predicted time of moving `nbytes`, cut into shards of total `weight`, through `forests` one after another."""
+    """The predicted time of moving `nbytes`, cut into shards of total `weight`, through `forests` one after another.
+
+    Forests that run at once, on shares of the links, have the ratio `together`: one pipeline, as deep as all of them.
+    """
     total = bandwidth = Fraction(0)
     segments: list[int] = []
+    if together is not None:
+        busy = Fraction(nbytes, weight * GB) * together
+        alpha = max(hop_latency(topology, forest) for forest in forests)
+        count, seconds = _pipelined(busy, sum(report.depth_max for report in reports), alpha)
+        return Prediction(nbytes, float(seconds), float(busy), (count,))
     for forest, report in zip(forests, reports, strict=True):
         busy = Fraction(nbytes, weight * GB) * report.ratio
         count, seconds = _pipelined(busy, report.depth_max, hop_latency(topology, forest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ from collsched.cli import _common as common
 from collsched.cli import _views as views
 from collsched.collective import Collective, Kind
 from collsched.forest.bounds import Bound, allreduce_bound
-from collsched.forest.optimum import Cut, Optimum
-from collsched.forest.problem import directions
+from collsched.forest.optimum import Cut, Optimum, optimum
+from collsched.forest.problem import directions, problem
 from collsched.topology.model import Topology
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from collsched.forest.sensitivity import Raise
+    from collsched.plan import Plan
 
 MOST_RAISES = 3  # shown for a phase
 UNBALANCED = "but some switch would have to send more than it receives, which binds more than any one cut"
@@ -28,8 +29,14 @@ UNBALANCED = "but some switch would have to send more than it receives, which bi
 class Limit:
     """A proven limit, T ≥ (M / W)·`bound.ratio`, and the optima of the phases in turn."""
 
+    collective: Collective
     bound: Bound
     phases: tuple[Optimum, ...]
+
+    @property
+    def weight(self) -> int:
+        """W: the sum of shard sizes."""
+        return sum(self.collective.shards)
 
     @property
     def reached(self) -> bool:
@@ -50,9 +57,18 @@ class Limit:
 def limit(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> Limit:
     """The limit of a collective whose phases have these optima."""
     if collective.kind is Kind.ALLREDUCE:
-        return Limit(allreduce_bound(topology, collective), tuple(phases))
+        return Limit(collective, allreduce_bound(topology, collective), tuple(phases))
     (phase,) = phases
-    return Limit(Bound(phase.proven, phase.cut if phase.proven == phase.ratio else None, None), (phase,))
+    return Limit(collective, Bound(phase.proven, phase.cut if phase.proven == phase.ratio else None, None), (phase,))
+
+
+def plan_limit(plan: Plan) -> Limit:
+    """The limit of a plan's collective; of an allreduce whose roots the compiler chose, with equal shards instead."""
+    if not plan.joint:
+        return limit(plan.topology, plan.collective, plan.bound)
+    equal = replace(plan.collective, shards=(1,) * len(plan.collective.group))
+    phases = [optimum(problem(plan.topology, equal, reverse=reverse)) for reverse in directions(equal.kind)]
+    return limit(plan.topology, equal, phases)
 
 
 def describe(topology: Topology, collective: Collective) -> str:
@@ -69,11 +85,11 @@ def describe(topology: Topology, collective: Collective) -> str:
     return f"{collective.kind}{root} over {over}{unequal}"
 
 
-def show_limit(console: Console, topology: Topology, collective: Collective, proven: Limit) -> None:
+def show_limit(console: Console, topology: Topology, proven: Limit) -> None:
     """The collective, its bound and what proves it; of an allreduce also its two phases."""
+    collective = proven.collective
     views.row(console, "collective", describe(topology, collective))
-    weight = sum(collective.shards)
-    ratio = proven.bound.ratio
+    weight, ratio = proven.weight, proven.bound.ratio
     if ratio == 0:
         views.row(console, "bound", "none: nothing has to move")
         return

@@ -72,16 +72,14 @@ def role(name: str) -> str:
     return re.sub(r"[\d_.,\-\[\]]+", "", last) or "node"
 
 
-def show_forests(console: Console, plan: Plan, bound: Fraction) -> None:
-    """Rate and its share of `bound` (a ratio, of all phases), number of trees, heights."""
+def show_forests(console: Console, plan: Plan, bound: Fraction, what: str) -> None:
+    """Rate and its share of `bound` (a ratio, of all phases; in words `what`), number of trees, heights."""
     report = plan.report
     attained = common.algbw(plan.weight, report.ratio)
     if attained is None:
         row(console, "forest", "nothing has to move")
         return
-    of_bound = share(sum((phase.proven for phase in plan.bound), Fraction(0)), report.ratio)
-    what = "the bound" if len(plan.forests) == 1 else "the two phases' bounds"
-    row(console, "forest", f"{rate(attained)}, {of_bound} of {what}")
+    row(console, "forest", f"{rate(attained)}, {share(bound, report.ratio)} of {what}")
     for forest, phase in zip(plan.forests, report.forests, strict=True):
         depth = f"{plural(phase.depth_max, 'hop')} deep (mean {phase.depth_mean:.3g})"
         row(console, "", f"{_trees(plan, forest, phase.trees)}, {depth}")

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="How trees are found; auto takes the guaranteed way where the fast one fails.",
 )
+@click.option(
+    "--allreduce",
+    type=click.Choice(["auto", "two-phase", "joint"]),
+    default="auto",
+    show_default=True,
+    help="An allreduce in two phases, or as both at once on shares of the links; auto takes the faster.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal plans.")
 @common.force_option
 @common.json_option
@@ -45,7 +52,7 @@ def compile_command(
     size: int,
     force: bool,
     as_json: bool,
-    **options: Any,  # root, group, trees_per_root, pipeline, seed: as the compiler calls them
+    **options: Any,  # root, group, trees_per_root, pipeline, allreduce, seed: as the compiler calls them
 ) -> None:
     """Compile TOPO, a topology file or the name of a bundled one, into a plan.
 
@@ -56,7 +63,7 @@ def compile_command(
     collsched compile dgx-a100 --set boxes=2 -c allgather
     collsched compile ./cluster.yaml -c broadcast --root box0/gpu3 --json
     """  # fmt: skip
-    from collsched.cli._limits import limit
+    from collsched.cli._limits import plan_limit
     from collsched.collective import parse_kind, read_shards
     from collsched.compiler import Stages, compile
     from collsched.plan import check_target
@@ -72,7 +79,7 @@ def compile_command(
         with stage("writing"):
             plan.save(path, force=force)
         with stage("limit"):
-            proven = limit(plan.topology, plan.collective, plan.bound)
+            proven = plan_limit(plan)
     if as_json:
         common.print_json(_summary(plan, proven, path, size, stage.seconds))
     else:
@@ -83,15 +90,15 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
     report = plan.report
     prediction = plan.predict(size)
-    ratio = proven.bound.ratio
     return {
         "plan": str(path),
         "digest": plan.digest,
         "ranks": len(plan.collective.group),
         "collective": plan.collective.kind.value,
+        **({"allreduce": plan.options["allreduce"]} if "allreduce" in plan.options else {}),
         "trees": sum(forest.trees for forest in report.forests),
         "trees_per_root": plan.forests[-1].k,
-        "bound": {"ratio": str(ratio), "algbw_GBps": common.algbw(plan.weight, ratio)},
+        "bound": {"ratio": str(proven.bound.ratio), "algbw_GBps": common.algbw(proven.weight, proven.bound.ratio)},
         "forest": {
             "ratio": str(report.ratio),
             "algbw_GBps": common.algbw(plan.weight, report.ratio),
@@ -107,13 +114,14 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
 
 def _show(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> None:
     from collsched.cli import _views as views
+    from collsched.cli._allreduce import show_plan_forests
     from collsched.cli._limits import show_limit
     from collsched.units import format_bytes, format_seconds
 
     console = common.console()
     views.show_fabric(console, plan.topology)
-    show_limit(console, plan.topology, plan.collective, proven)
-    views.show_forests(console, plan, proven.phases_ratio)
+    show_limit(console, plan.topology, proven)
+    show_plan_forests(console, plan, proven)
     prediction = plan.predict(size)
     rate = views.rate(prediction.algbw_GBps)
     views.row(console, "predicted", f"{format_seconds(prediction.seconds)} for {format_bytes(size)}, {rate}")

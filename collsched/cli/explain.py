@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from collsched.errors import InputError
 if TYPE_CHECKING:
     from collsched.cli._limits import Limit
     from collsched.collective import Collective
+    from collsched.forest.joint import Joint
     from collsched.forest.optimum import Cut
     from collsched.forest.sensitivity import Raise
     from collsched.plan import Plan
@@ -43,6 +45,7 @@ def explain_command(
     collsched explain dgx-a100 --set boxes=2 -c allgather
     collsched explain plan.cs
     """
+    from collsched.cli._allreduce import best_trees
     from collsched.cli._limits import limit
     from collsched.forest.optimum import check_reachable, optimum
     from collsched.forest.problem import directions, problem
@@ -55,6 +58,8 @@ def explain_command(
             progress("verifying the plan")
             plan = _load_plan(subject, settings=settings, root=root, group=group, shards=shards)
             topology, collective = plan.topology, plan.collective
+            if plan.joint:  # the bounds are about the allreduce, not about the roots that the compiler chose
+                collective = replace(collective, shards=(1,) * len(collective.group))
         else:
             progress("reading the topology")
             topology = common.load_topology(subject, settings)
@@ -64,15 +69,17 @@ def explain_command(
         phases = [problem(topology, collective, reverse=reverse) for reverse in directions(collective.kind)]
         optima = [optimum(phase) for phase in phases]
         proven = limit(topology, collective, optima)
+        progress("finding the best trees")
+        trees = best_trees(topology, proven)
         progress("finding what would raise it")
         # Faster links are no advice where it is a switch's balance that binds.
         raises = [
             sensitivity(phase, best) if best.certified else [] for phase, best in zip(phases, optima, strict=True)
         ]
     if as_json:
-        common.print_json(_summary(topology, collective, proven, raises, plan))
+        common.print_json(_summary(topology, proven, trees, raises, plan))
     else:
-        _show(topology, collective, proven, raises, plan)
+        _show(topology, proven, trees, raises, plan)
 
 
 def _load_plan(path: str, **options: object) -> Plan:
@@ -93,11 +100,10 @@ def _load_plan(path: str, **options: object) -> Plan:
 
 
 def _summary(
-    topology: Topology, collective: Collective, proven: Limit, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology, proven: Limit, best: Joint | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
 ) -> dict[str, Any]:
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
-    weight = sum(collective.shards)
-    bound = proven.bound
+    collective, weight, bound = proven.collective, proven.weight, proven.bound
     answer: dict[str, Any] = {
         "topology": topology.name,
         "ranks": len(collective.group),
@@ -113,14 +119,17 @@ def _summary(
     if bound.parts is not None:
         answer["parts"] = [[topology.nodes[node].name for node in part] for part in bound.parts]
     if len(proven.phases) > 1:
-        answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
-        answer["best_tree_algbw_GBps"] = None  # reached by trees planned for both phases at once: not computed yet
+        two_phases = common.algbw(weight, proven.reached_ratio)
+        answer["two_phase_algbw_GBps"] = two_phases
+        answer["best_tree_algbw_GBps"] = two_phases if best is None else float(best.rate)
+        answer["best_tree_limit_GBps"] = None if best is None or best.limit is None else float(best.limit)
+        answer["winner"] = "two-phase" if best is None else "joint"
     answer["raises"] = [
         _raise(topology, weight, found, phase) for phase, found_in in enumerate(raises) for found in found_in
     ]
     if plan is not None:
         answer["digest"] = plan.digest
-        answer["forest"] = {"ratio": str(plan.report.ratio), "algbw_GBps": common.algbw(weight, plan.report.ratio)}
+        answer["forest"] = {"ratio": str(plan.report.ratio), "algbw_GBps": common.algbw(plan.weight, plan.report.ratio)}
     return answer
 
 
@@ -149,14 +158,16 @@ def _raise(topology: Topology, weight: int, found: Raise, phase: int) -> dict[st
 
 
 def _show(
-    topology: Topology, collective: Collective, proven: Limit, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology, proven: Limit, best: Joint | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
 ) -> None:
     from collsched.cli import _views as views
+    from collsched.cli._allreduce import show_best_trees, show_plan_forests
     from collsched.cli._limits import show_limit, show_raises
 
     console = common.console()
     views.show_fabric(console, topology)
-    show_limit(console, topology, collective, proven)
-    show_raises(console, topology, collective, proven.phases, raises)
+    show_limit(console, topology, proven)
+    show_best_trees(console, proven, best)
+    show_raises(console, topology, proven.collective, proven.phases, raises)
     if plan is not None:
-        views.show_forests(console, plan, proven.phases_ratio)
+        show_plan_forests(console, plan, proven)

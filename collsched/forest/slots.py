@@ -108,12 +108,12 @@ def _step(problem: Problem, optimum: Optimum) -> int:
 
 def _largest_step(problem: Problem, U: Fraction, *, strict: bool = False) -> Fraction:
     """The largest value ≤ U (< U if strict) at which some link gains a slot."""
-    values = [Fraction(int(c), problem.scale) for c in np.unique(problem.capacity)]
+    values = [Fraction(int(c), problem.scale) for c in np.unique(problem.capacity) if c]
     if strict:
         return max((-((-U * b).__floor__()) - 1) / b for b in values)
     return max((U * b).__floor__() / b for b in values)
 
 
 def _smallest_step_above(problem: Problem, U: Fraction) -> Fraction:
-    values = [Fraction(int(c), problem.scale) for c in np.unique(problem.capacity)]
+    values = [Fraction(int(c), problem.scale) for c in np.unique(problem.capacity) if c]
     return min(((U * b).__floor__() + 1) / b for b in values)

@@ -61,11 +61,14 @@ class Plan:
 
         Raises VerificationError, which names the first rule that is broken and a witness.
         """
-        return audit(self.topology, self.collective, self.forests, self.bound, self.schedule, expected=topology)
+        parts = (self.topology, self.collective, self.forests, self.bound, self.schedule)
+        return audit(*parts, together=self.joint, expected=topology)
 
     def predict(self, nbytes: int) -> Prediction:
         """The predicted time of a buffer of `nbytes` bytes (see `collsched.cost`). Verifies the plan on first use."""
-        return predict(self.topology, self.forests, self.report.forests, self.weight, nbytes)
+        report = self.report
+        together = report.ratio if self.joint else None
+        return predict(self.topology, self.forests, report.forests, self.weight, nbytes, together=together)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the plan to one file, whole or not at all. An existing file that is no plan stays, unless `force`."""
@@ -102,6 +105,11 @@ class Plan:
         return max(
             1, min(max(self.predict(self.size).segments), MOST_TRANSFERS // (1 + self.report.schedule.transfers))
         )
+
+    @property
+    def joint(self) -> bool:
+        """Whether the phases of an allreduce run at once on shares of the links (option `allreduce`)."""
+        return self.options.get("allreduce") == "joint"
 
     @property
     def weight(self) -> int:

@@ -39,6 +39,20 @@ nb::object find_violation(Node nodes, const In<Node> &src, const In<Node> &dst, 
   return cut ? nb::object(to_python(std::move(*cut))) : nb::none();
 }
 
+nb::list find_violations(Node nodes, const In<Node> &src, const In<Node> &dst, const In<Capacity> &slots,
+                         const In<std::int64_t> &weight, const In<std::uint8_t> &terminal, const In<std::uint8_t> &rank,
+                         std::int64_t k, std::size_t most) {
+  const Instance instance = to_instance(nodes, src, dst, slots, weight, terminal, rank);
+  std::vector<Cut> cuts;
+  {
+    nb::gil_scoped_release release;
+    cuts = violated_cuts(instance, k, most);
+  }
+  nb::list found;
+  for (Cut &cut : cuts) found.append(to_numpy(std::move(cut.side)));
+  return found;
+}
+
 nb::object find_trimmed(Node nodes, const In<Node> &src, const In<Node> &dst, const In<Capacity> &slots,
                         const In<std::int64_t> &weight, const In<std::uint8_t> &terminal, const In<std::uint8_t> &rank,
                         std::int64_t k) {
@@ -59,6 +73,8 @@ void bind_optimum(nb::module_ &module) {
              "(weight, exit, side) of a cut that maximises w(S) / c+(S); exit 0: unreachable; weight 0: nothing to move.");
   module.def("violated_cut", &find_violation, "nodes"_a, "src"_a, "dst"_a, "slots"_a, "weight"_a, "terminal"_a,
              "rank"_a, "k"_a, "None if the slots support k trees per unit of weight, else a cut (weight, exit, side).");
+  module.def("violated_cuts", &find_violations, "nodes"_a, "src"_a, "dst"_a, "slots"_a, "weight"_a, "terminal"_a,
+             "rank"_a, "k"_a, "most"_a, "The sides of up to `most` cuts that keep the slots from supporting k trees.");
   module.def("trimmed_slots", &find_trimmed, "nodes"_a, "src"_a, "dst"_a, "slots"_a, "weight"_a, "terminal"_a,
              "rank"_a, "k"_a, "Slots with no relay sending more than it receives that support k trees, or None.");
 }

@@ -130,14 +130,16 @@ template <typename Cap> Cut raise_to_optimum(const Instance &instance, Cut best)
   return shrink_far_side(instance, pass, std::move(best));
 }
 
-template <typename Cap> std::optional<Cut> first_violation(const Instance &slots, std::int64_t k) {
+template <typename Cap> std::vector<Cut> violations(const Instance &slots, std::int64_t k, std::size_t most) {
   SinkPass<Cap> pass(slots.nodes, slots.src, slots.dst);
   pass.set([&](Node v) { return Cap{k} * slots.weight[v]; }, [&](Arc arc) { return Cap{slots.capacity[arc]}; });
+  std::vector<Cut> cuts;
   for (Node sink : sink_order(slots)) {
-    if (pass.shortfall(sink) > 0) return cut_without(slots, pass.far_side(sink));
-    pass.merge(sink);
+    if (pass.shortfall(sink) > 0) cuts.push_back(cut_without(slots, pass.far_side(sink)));
+    if (cuts.size() >= most) break;
+    pass.merge(sink); // even where it failed: a cut with this sink inside is one of the network all the same
   }
-  return std::nullopt;
+  return cuts;
 }
 
 constexpr Wide kNarrow = Wide{1} << 61; // supplies and capacities together stay below 2⁶³
@@ -168,8 +170,13 @@ Cut optimum(const Instance &original, const std::vector<std::int32_t> &group) {
 }
 
 std::optional<Cut> violated_cut(const Instance &slots, std::int64_t k) {
+  auto cuts = violated_cuts(slots, k, 1);
+  return cuts.empty() ? std::nullopt : std::optional<Cut>(std::move(cuts.front()));
+}
+
+std::vector<Cut> violated_cuts(const Instance &slots, std::int64_t k, std::size_t most) {
   const Wide largest = std::max(Wide{checked_sum(slots.capacity)}, Wide{checked_sum(slots.weight)} * k);
-  return largest < kNarrow ? first_violation<std::int64_t>(slots, k) : first_violation<Wide>(slots, k);
+  return largest < kNarrow ? violations<std::int64_t>(slots, k, most) : violations<Wide>(slots, k, most);
 }
 
 } // namespace collsched

@@ -26,4 +26,7 @@ Cut optimum(const Instance &instance, const std::vector<std::int32_t> &group = {
 // (maxflow ≥ k·W at each): nullopt if so, else a cut S with c⁺(S) < k·w(S).
 std::optional<Cut> violated_cut(const Instance &slots, std::int64_t k);
 
+// Up to `most` cuts S with c⁺(S) < k·w(S), each with another terminal outside; none if the slots support k trees.
+std::vector<Cut> violated_cuts(const Instance &slots, std::int64_t k, std::size_t most);
+
 } // namespace collsched

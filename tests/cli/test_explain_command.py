@@ -53,10 +53,13 @@ def test_allreduce_has_a_proven_bound_and_a_two_phase_rate(call) -> None:
     assert answer["collective"] == "allreduce"
     assert answer["bound"]["algbw_GBps"] == pytest.approx(100)
     assert answer["two_phase_algbw_GBps"] == pytest.approx(75)
-    assert answer["best_tree_algbw_GBps"] is None
+    assert answer["best_tree_algbw_GBps"] == answer["best_tree_limit_GBps"] == pytest.approx(100)
+    assert answer["winner"] == "joint"
     assert answer["cut"]["exit_bandwidth"] == 100
     mi250 = call("explain", "mi250", "--json").json()
     assert mi250["cut"] is None and len(mi250["parts"]) == 16
+    assert mi250["best_tree_algbw_GBps"] == mi250["two_phase_algbw_GBps"]
+    assert mi250["winner"] == "two-phase"
 
 
 @pytest.mark.parametrize("kind", KINDS)

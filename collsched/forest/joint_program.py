@@ -1,0 +1,204 @@
+"""The linear program of an allreduce whose two halves share the fabric (docs/algorithms.md, lemma 11).
+
+    max Σ x   such that   y⁺(S) ≥ x(S)          for every half, and every S that misses a terminal
+                          y(into v) ≥ y(out of v)   for every half and relay v
+                          Σ y(e) over the halves ≤ c(e), x ≥ 0, y ≥ 0
+
+x(v) is the data that meets at rank v, y(e) the share of link e that a half may use. The halves are out-trees on the
+fabric and on its reverse. The cuts are generated as a solution violates them. Floats only guide: see `joint`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched import _core
+from collsched.forest.problem import Problem
+
+_ROUNDS = 500  # of cut generation
+_MOST_CUTS = 64  # a round and half
+_CLOSE = 1e-7  # relative
+_GRID = 1 << 50  # capacities and weights of the floats that cuts are looked for in
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which variable stands for which quantity. Several arcs, or several ranks, may share one.
+
+    halves: the reduction last; the broadcast alone where the reduction is its mirror image.
+    share[h][i]: of arc i of half h. partner[i]: the variable with which share[0][i] has to fit into arc i.
+    root[v]: the class of node v's data, −1 where none may start; `unit`: capacity that counts as 1.
+    """
+
+    halves: tuple[Problem, ...]
+    share: tuple[Ints, ...]  # [arcs] each
+    partner: Ints  # [arcs]
+    root: Ints  # [nodes]
+    unit: int
+
+    @property
+    def shares(self) -> int:
+        return int(max(share.max() for share in (*self.share, self.partner))) + 1
+
+    @property
+    def roots(self) -> int:
+        return int(self.root.max()) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """In `Columns.unit`s: `share` a variable each, `root` per rank of a class, and the cuts with their prices."""
+
+    rate: float
+    share: Floats
+    root: Floats
+    cuts: tuple[tuple[int, Mask], ...]  # (half, side)
+    cut_price: Floats
+    relay_price: tuple[Floats, ...]  # [nodes] for each half, 0 for terminals
+
+
+@dataclass(slots=True)
+class _Program:
+    """The rows and variables of the solver."""
+
+    columns: Columns
+    solver: Any
+    rate: Any = None
+    share: list[Any] = field(default_factory=list)
+    root: list[Any] = field(default_factory=list)
+    cuts: list[tuple[int, Mask]] = field(default_factory=list)
+    cut_rows: list[Any] = field(default_factory=list)
+    relay_rows: list[dict[tuple[tuple[int, int], ...], Any]] = field(default_factory=list)
+    known: set[tuple[Any, ...]] = field(default_factory=set)
+
+
+def solve(columns: Columns) -> Solution | None:
+    """The optimum, up to rounding; None if the search does not end."""
+    program = _start(columns)
+    for _ in range(_ROUNDS):
+        if program.solver.Solve() != program.solver.OPTIMAL:
+            return None
+        share = np.array([variable.solution_value() for variable in program.share])
+        root = np.array([variable.solution_value() for variable in program.root])
+        found = [(half, side) for half in range(len(columns.halves)) for side in _violated(columns, half, share, root)]
+        if not sum(_add_cut(program, half, side) for half, side in found):
+            return _solution(program, share, root)
+    return None
+
+
+def _start(columns: Columns) -> _Program:
+    from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
+
+    program = _Program(columns, pywraplp.Solver.CreateSolver("GLOP"))
+    solver, infinity = program.solver, program.solver.infinity()
+    program.rate = solver.NumVar(0, infinity, "")
+    program.share = [solver.NumVar(0, infinity, "") for _ in range(columns.shares)]
+    program.root = [solver.NumVar(0, infinity, "") for _ in range(columns.roots)]
+    total = solver.Constraint(0, 0)
+    total.SetCoefficient(program.rate, 1)
+    for variable, count in zip(program.root, np.bincount(columns.root[columns.root >= 0]).tolist(), strict=True):
+        total.SetCoefficient(variable, -count)
+    first = columns.halves[0]
+    for one, two, capacity in set(
+        zip(columns.share[0].tolist(), columns.partner.tolist(), first.capacity.tolist(), strict=True)
+    ):
+        row = solver.Constraint(-infinity, capacity / columns.unit)
+        row.SetCoefficient(program.share[one], 2 if one == two else 1)
+        if one != two:
+            row.SetCoefficient(program.share[two], 1)
+    for half, problem in enumerate(columns.halves):
+        program.relay_rows.append({})
+        _add_relays(program, half)
+        for v in np.flatnonzero(problem.terminal).tolist():
+            alone = np.arange(problem.nodes) == v
+            _add_cut(program, half, alone)
+            _add_cut(program, half, ~alone)
+    solver.Objective().SetCoefficient(program.rate, 1)
+    solver.Objective().SetMaximization()
+    return program
+
+
+def _add_relays(program: _Program, half: int) -> None:
+    """One row for all relays with the same variables around them."""
+    for key in set(_relay_keys(program.columns, half).values()):
+        row = program.solver.Constraint(-program.solver.infinity(), 0)
+        for column, coefficient in key:
+            row.SetCoefficient(program.share[column], coefficient)
+        program.relay_rows[half][key] = row
+
+
+def _relay_keys(columns: Columns, half: int) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Relay → its share variables with how many more of them leave it than enter it."""
+    problem = columns.halves[half]
+    excess: dict[int, dict[int, int]] = {int(v): {} for v in np.flatnonzero(problem.terminal == 0)}
+    ends = zip(problem.src.tolist(), problem.dst.tolist(), columns.share[half].tolist(), strict=True)
+    for tail, head, column in ends:
+        for v, sign in ((tail, 1), (head, -1)):
+            if v in excess:
+                excess[v][column] = excess[v].get(column, 0) + sign
+    return {v: tuple(sorted(terms.items())) for v, terms in excess.items()}
+
+
+def _add_cut(program: _Program, half: int, side: Mask) -> bool:
+    """The row y⁺(S) ≥ x(S), written as y⁺(S) + x(V ∖ S) ≥ Σ x where that is shorter. False if it is there already."""
+    columns = program.columns
+    problem = columns.halves[half]
+    inside = side & (columns.root >= 0)
+    outside = ~side & (columns.root >= 0)
+    if not inside.any() or not outside.any():
+        return False
+    crossing = side[problem.src] & ~side[problem.dst]
+    shares = np.unique(columns.share[half][crossing], return_counts=True)
+    far = outside.sum() < inside.sum()
+    roots = np.unique(columns.root[outside if far else inside], return_counts=True)
+    key = (bool(far), *(tuple(part.tolist()) for part in (*shares, *roots)))
+    if key in program.known:
+        return False
+    program.known.add(key)
+    row = program.solver.Constraint(0, program.solver.infinity())
+    for column, count in zip(*(part.tolist() for part in shares), strict=True):
+        row.SetCoefficient(program.share[column], count)
+    for column, count in zip(*(part.tolist() for part in roots), strict=True):
+        row.SetCoefficient(program.root[column], count if far else -count)
+    if far:
+        row.SetCoefficient(program.rate, -1)
+    program.cuts.append((half, side))
+    program.cut_rows.append(row)
+    return True
+
+
+def _violated(columns: Columns, half: int, share: Floats, root: Floats) -> list[Mask]:
+    problem = columns.halves[half]
+    loads = np.maximum(share[columns.share[half]], 0)
+    data = np.where(columns.root >= 0, np.maximum(root, 0)[columns.root], 0)
+    grid = _GRID / max(1.0, float(loads.sum()), float(data.sum()))
+    slack = _CLOSE * float(data.sum()) / max(len(loads), 1)
+    slots = np.floor((loads * (1 + _CLOSE) + slack) * grid).astype(np.int64)
+    weight = np.floor(data * grid).astype(np.int64)
+    ends = (problem.nodes, problem.src, problem.dst)
+    sides = _core.violated_cuts(*ends, slots, weight, problem.terminal, problem.rank, 1, _MOST_CUTS)
+    return [np.asarray(side != 0) for side in sides]
+
+
+def _solution(program: _Program, share: Floats, root: Floats) -> Solution:
+    columns = program.columns
+    relay_price = []
+    for half, problem in enumerate(columns.halves):
+        price = np.zeros(problem.nodes)
+        keys = _relay_keys(columns, half)
+        alike: dict[tuple[tuple[int, int], ...], int] = {}
+        for key in keys.values():
+            alike[key] = alike.get(key, 0) + 1
+        for v, key in keys.items():
+            price[v] = abs(program.relay_rows[half][key].dual_value()) / alike[key]
+        relay_price.append(price)
+    cut_price = np.array([abs(row.dual_value()) for row in program.cut_rows])
+    return Solution(program.rate.solution_value(), share, root, tuple(program.cuts), cut_price, tuple(relay_price))
