@@ -55,3 +55,24 @@ class Simulator:
         join_member: _I32,
     ) -> None: ...
     def run(self, bytes: NDArray[np.float64], cost: float) -> NDArray[np.float64]: ...
+def edge_colouring(left: _I32, right: _I32, colours: int) -> _I32: ...
+def assign_paths(
+    src: _I32,
+    dst: _I32,
+    pair: _I32,
+    bytes: _I64,
+    begin: _I64,
+    link_begin: _I64,
+    links: _I32,
+    first: _I32,
+    last: _I32,
+    up_begin: _I64,
+    up: _I32,
+    down_begin: _I64,
+    down: _I32,
+    capacity: NDArray[np.float64],
+    background: NDArray[np.float64],
+    fixed: _I64,
+    moves: int,
+    free_all: bool,
+) -> _I64: ...

@@ -33,6 +33,7 @@ VERBS = {
     "simulate": Verb(
         "collsched.cli.simulate", "simulate_command", "Predicted times of a plan and of the usual algorithms."
     ),
+    "route": Verb("collsched.cli.route", "route_command", "Plan which flow takes which path, with few splits."),
     "export": Verb("collsched.cli.export", "export_command", "Write a plan's schedule in another format."),
     "run": Verb("collsched.cli.run", "run_command", "Execute a plan once and check every element."),
     "launch": Verb("collsched.cli.launch", "launch_command", "Start N ranks of a program on this machine."),

@@ -7,11 +7,13 @@ void bind_optimum(nb::module_ &module);
 void bind_guaranteed(nb::module_ &module);
 void bind_construct(nb::module_ &module);
 void bind_simulate(nb::module_ &module);
+void bind_colouring(nb::module_ &module);
 
 NB_MODULE(_core, module) {
-  module.doc() = "Native core: optimum cut, guaranteed packing, constructive packing, simulation.";
+  module.doc() = "Native core: optimum cut, guaranteed packing, constructive packing, simulation, flows on paths.";
   bind_optimum(module);
   bind_guaranteed(module);
   bind_construct(module);
   bind_simulate(module);
+  bind_colouring(module);
 }

@@ -1,0 +1,134 @@
+"""`collsched route`: what it takes, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+FABRIC = """collsched: topology/1
+name: fabric
+family: {kind: leaf-spine, ranks: 16, per_leaf: 4, spines: 4, bandwidth: 12.5}
+"""
+
+
+@pytest.fixture(autouse=True)
+def fabric(tmp_path: Path) -> None:
+    (tmp_path / "fabric.yaml").write_text(FABRIC)
+    (tmp_path / "flows.csv").write_text("src,dst,bytes\nrank0,rank4,1000\n1,5,1000\n2,6,1 MB\n")
+
+
+def test_a_ring_across_leaves_needs_no_split(call, tmp_path: Path) -> None:
+    done = call("route", "./fabric.yaml", "--algorithm", "ring", "--stride", "4", "--size", "16MiB", "--json")
+    assert done.code == 0, done.err
+    value = done.json()
+    assert value["max_congestion"] == value["spray_congestion"] == pytest.approx(2 * 15 * 2**20 / 12.5e9)
+    assert (value["flows"], value["subflows"], value["splits"], value["lower_bound_splits"]) == (16, 16, 0, 0)
+    assert list(value["ecmp_expected"]) == ["1", "2", "4", "8", "16"]
+    assert value["ecmp_expected"]["1"]["mean"] > 1.5 * value["max_congestion"]
+    assert not value["gains_nothing"]
+    routes = json.loads((tmp_path / "fabric-routes.json").read_text())
+    assert routes["subflows"][0]["path"][0] == "rank0" and len(routes["subflows"][0]["path"]) == 5
+    assert sum(entry["bytes"] for entry in routes["subflows"]) == 16 * 30 * 2**20
+
+
+def test_flows_of_a_file_keep_their_order_and_bytes(call, tmp_path: Path) -> None:
+    assert call("route", "./fabric.yaml", "--flows", "flows.csv", "-o", "out.json").code == 0
+    entries = json.loads((tmp_path / "out.json").read_text())["subflows"]
+    for flow, (src, dst, size) in enumerate(
+        [("rank0", "rank4", 1000), ("rank1", "rank5", 1000), ("rank2", "rank6", 10**6)]
+    ):
+        mine = [entry for entry in entries if entry["flow"] == flow]
+        assert {(entry["src"], entry["dst"]) for entry in mine} == {(src, dst)}
+        assert sum(entry["bytes"] for entry in mine) == size
+
+
+def test_a_failed_link_carries_nothing_and_replanning_changes_little(call, tmp_path: Path) -> None:
+    ring = ("--algorithm", "ring", "--stride", "4")
+    assert call("route", "./fabric.yaml", *ring, "-o", "before.json").code == 0
+    failed = ("--failed", "leaf0:spine1", "--json")
+    done = call("route", "./fabric.yaml", "--replan", "before.json", "--sent", "0.5", "-o", "after.json", *failed)
+    assert done.code == 0, done.err
+    assert done.json()["moved"] == 1
+    fresh = call("route", "./fabric.yaml", *ring, *failed).json()
+    assert done.json()["max_congestion"] == pytest.approx(fresh["max_congestion"] / 2, rel=1e-6)
+    for name in ("after.json", "fabric-routes.json"):
+        for entry in json.loads((tmp_path / name).read_text())["subflows"]:
+            assert ("leaf0", "spine1") not in zip(entry["path"], entry["path"][1:], strict=False)
+
+
+def test_the_phases_of_a_plan_are_routed(call) -> None:
+    assert call("compile", "leaf-spine", "-c", "allgather", "-o", "plan.cs").code == 0
+    done = call("route", "plan.cs", "--size", "1MiB", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["flows"] > 0 and done.json()["verified"]
+
+
+def test_the_table_says_where_planning_gains_nothing(call) -> None:
+    ring = call("route", "./fabric.yaml", "--algorithm", "ring", "--group", "0-3")
+    assert "planning gains nothing" in ring.out
+    assert (
+        "times less on the fullest link" in call("route", "./fabric.yaml", "--algorithm", "ring", "--stride", "4").out
+    )
+
+
+def test_a_promise_that_cannot_be_kept_is_exit_code_1(call, tmp_path: Path) -> None:
+    rows = [{"src": 0, "dst": 4, "bytes": 1000}, {"src": 1, "dst": 5, "bytes": 1000}] * 3
+    (tmp_path / "flows.json").write_text(json.dumps(rows[:5]))
+    command = (
+        "route",
+        "./fabric.yaml",
+        "--flows",
+        "flows.json",
+        "--failed",
+        "leaf0:spine0",
+        "--failed",
+        "leaf0:spine1",
+    )
+    done = call(*command, "--failed", "leaf0:spine2=3", "--mode", "epsilon", "--epsilon", "0", "--max-pieces", "5")
+    assert done.code == 1
+    assert "promise is not kept" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "has no flows; allowed are --flows FILE or --algorithm NAME"),
+        (("--algorithm", "rings"), "did you mean 'ring'?"),
+        (("--algorithm", "ring", "--flows", "flows.csv"), "leave the other out"),
+        (("--algorithm", "ring", "--stride", "99"), "stride is 99"),
+        (("--algorithm", "halving-doubling", "--group", "0-2"), "choose 2 of them"),
+        (("--algorithm", "ring", "--failed", "leaf0"), "write for example leaf0:spine1=6.25"),
+        (("--algorithm", "ring", "--failed", "leaf0:leaf1"), "no such link"),
+        (("--algorithm", "ring", "--failed", "leaf0:spline1"), "did you mean 'spine1'?"),
+        (("--algorithm", "ring", "--failed", "leaf0:spine1=99"), "allowed is from 0 to its 12.5 GB/s"),
+        (("--algorithm", "ring", "--failed", "rank0:leaf0"), "no path through switches leads from 'rank0'"),
+        (("--algorithm", "ring", "--mode", "epsilon", "--max-pieces", "1"), "a piece for each flow at least"),
+        (("--algorithm", "ring", "-o", "fabric.yaml"), "exists and holds no routes"),
+        (("--replan", "flows.csv"), "--replan without --failed"),
+        (("--replan", "fabric.yaml", "--failed", "leaf0:spine1"), "not JSON"),
+        (("--flows", "none.csv"), "cannot be read"),
+    ],
+)
+def test_mistakes_end_with_what_would_mend_them(call, arguments: tuple[str, ...], message: str) -> None:
+    done = call("route", "./fabric.yaml", *arguments)
+    assert done.code == 2
+    assert message in done.err and done.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("src,dst\n0,1\n", "flows.csv:1: the header is 'src,dst'"),
+        ("src,dst,bytes\n0,1\n", "flows.csv:2: 2 values"),
+        ("src,dst,bytes\n0,99,5\n", "flows.csv: line 2: rank 99 does not exist"),
+        ("src,dst,bytes\n0,0,5\n", "to itself"),
+        ("src,dst,bytes\n0,1,x\n", "'x' is not a size"),
+        ("src,dst,bytes\n0,leaf0,5\n", "is a switch, not a rank"),
+    ],
+)
+def test_mistakes_in_flows_name_the_line(call, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "flows.csv").write_text(text)
+    done = call("route", "./fabric.yaml", "--flows", "flows.csv")
+    assert (done.code, message in done.err) == (2, True), done.err
