@@ -20,6 +20,7 @@ from collsched.routes.ecmp import PATHS, Expectation, expectations
 from collsched.routes.files import Routed, read_flows, read_routes, routes_lines
 from collsched.routes.model import Flows, PathTable, Phase, Subflows
 from collsched.routes.network import Network, failed_links
+from collsched.routes.placement import advise
 from collsched.routes.planner import Mode, RoutePlan, answer, check, plan_flows
 from collsched.routes.replan import replan
 from collsched.topology.model import Topology
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from collsched.plan import Plan
 
+MOST_ADVISED = 200_000  # flows for which another placement is looked for
 NOTHING = 1.02  # times the plan's congestion; hashing that near leaves nothing to gain
 
 
@@ -234,6 +236,7 @@ def summary(work: Work, path: Path, mode: str) -> dict[str, Any]:
         "within_mode": work.kept,
         "gains_nothing": gains_nothing(work),
         "verified": True,
+        "placement": _placement(work),
         "phases": [
             {
                 "name": done.name,
@@ -247,6 +250,18 @@ def summary(work: Work, path: Path, mode: str) -> dict[str, Any]:
         ],
     }
     return value if work.moved is None else {**value, "moved": work.moved}
+
+
+def _placement(work: Work) -> dict[str, Any] | None:
+    """Whether another order of the ranks would lower what crosses between leaves; null for very many flows."""
+    flows = [done.plan.network.flows for done in work.phases]
+    if not flows or sum(map(len, flows)) > MOST_ADVISED:
+        return None
+    together = Flows(*(np.concatenate([getattr(part, name) for part in flows]) for name in ("src", "dst", "bytes")))
+    advice = advise(work.phases[0].plan.network.topology, together)
+    better = advice.crossing_after < advice.crossing
+    order = {"order": list(advice.order)} if better else {}
+    return {"crossing_bytes": advice.crossing, "crossing_bytes_after": advice.crossing_after, **order}
 
 
 def _times(work: Work) -> list[tuple[float, float]]:
@@ -319,6 +334,11 @@ def _show_verdict(console: Console, work: Work, value: Mapping[str, Any]) -> Non
         views.row(console, "method", done.plan.method if len(work.phases) == 1 else f"{done.name}: {done.plan.method}")
     if not work.kept:
         views.row(console, "", "the mode's promise is not kept: the plan is the best that was found", style="yellow")
+    placement = value["placement"]
+    if placement and "order" in placement:
+        now, after = (format_bytes(placement[key]) for key in ("crossing_bytes", "crossing_bytes_after"))
+        text = f"another order of the ranks would take {after} between leaves instead of {now} (order: --json)"
+        views.row(console, "placement", text)
     if gains_nothing(work):
         views.row(
             console, "verdict", "planning gains nothing here: plain hashing is expected to do as well", style="yellow"

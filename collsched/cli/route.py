@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collsched.cli import _common as common
+from collsched.cli._route_pins import pin_file, pin_texts, read_book
 from collsched.cli._routes import (
     Request,
     Work,
@@ -19,6 +20,7 @@ from collsched.cli._routes import (
     summary,
     texts,
 )
+from collsched.errors import InputError
 
 if TYPE_CHECKING:
     from collsched.routes.planner import Mode
@@ -49,6 +51,11 @@ if TYPE_CHECKING:
     "--sent", default="0", show_default=True, metavar="SHARE", help="With --replan: what of each subflow is done."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random hashes of ECMP.")
+@click.option(
+    "--pin", type=click.Choice(["roce", "ip", "srv6"]), help="Also write, beside ROUTES, what pins the paths there."
+)
+@click.option("--addresses", metavar="FILE", help="JSON, node name → address, for --pin.")
+@click.option("--hash", "hash_name", type=click.Choice(["crc32", "crc16"]), help="The switches' hash, for --pin roce.")
 @click.option("-o", "--output", metavar="ROUTES", help="The routes file; by default TOPOLOGY-routes.json, here.")
 @common.force_option
 @common.json_option
@@ -62,6 +69,9 @@ def route_command(
     epsilon: str,
     max_pieces: int | None,
     seed: int,
+    pin: str | None,
+    addresses: str | None,
+    hash_name: str | None,
     output: str | None,
     force: bool,
     as_json: bool,
@@ -86,6 +96,11 @@ def route_command(
         rates = parse_failed(topology, failed)
         path = common.default_output(topology, "routes", ".json") if output is None else Path(output)
         check_target(path, force=force)
+        book = read_book(addresses, topology)
+        if pin is not None and not force and pin_file(path, pin).exists():
+            raise InputError(
+                f"{pin_file(path, pin)}: exists; choose another name with -o, or pass --force to replace it"
+            )
         request = Request(mode, parse_number(epsilon), max_pieces, rates, seed)
         progress("planning")
         work: Work
@@ -94,7 +109,13 @@ def route_command(
         else:
             work = replan_file(topology, replan_from, request, parse_number(sent))
         progress("writing")
+        pinned = None
+        if pin is not None:
+            phases_done = [(done.plan.network, done.plan.subflows) for done in work.phases]
+            pinned = "".join(pin_texts(phases_done, pin, book, hash_name))  # whole before anything is written
         write_text(path, texts(topology, work, mode), force=force)
+        if pin is not None and pinned is not None:
+            write_text(pin_file(path, pin), [pinned], force=True)
     if as_json:
         common.print_json(summary(work, path, mode))
     else:

@@ -132,3 +132,26 @@ def test_mistakes_in_flows_name_the_line(call, tmp_path: Path, text: str, messag
     (tmp_path / "flows.csv").write_text(text)
     done = call("route", "./fabric.yaml", "--flows", "flows.csv")
     assert (done.code, message in done.err) == (2, True), done.err
+
+
+def test_pins_are_written_beside_the_routes(call, tmp_path: Path) -> None:
+    nodes = [f"rank{i}" for i in range(16)] + [f"{kind}{i}" for kind in ("leaf", "spine") for i in range(4)]
+    (tmp_path / "book.json").write_text(json.dumps({name: f"fc00::{i + 1:x}" for i, name in enumerate(nodes)}))
+    ring = ("route", "./fabric.yaml", "--algorithm", "ring", "--stride", "4", "-o", "r.json")
+    assert call(*ring, "--pin", "srv6", "--addresses", "book.json").code == 0
+    segments = json.loads((tmp_path / "r.srv6.json").read_text())
+    assert len(segments) == 16 and len(segments[0]["segments"]) == 4
+    assert call(*ring, "--pin", "roce", "--addresses", "book.json", "--hash", "crc32").code == 0
+    assert all(entry["udp_source_port"] >= 0xC000 for entry in json.loads((tmp_path / "r.roce.json").read_text()))
+    assert call(*ring, "--pin", "ip", "--addresses", "book.json").code == 0
+    assert "ip -6 rule add" in (tmp_path / "r.sh").read_text()
+    again = call(*ring, "--pin", "ip", "--addresses", "book.json")
+    assert again.code == 2 and "pass --force" in again.err
+    bare = call(*ring[:-1], "s.json", "--pin", "srv6")
+    assert bare.code == 2 and "has none" in bare.err and not (tmp_path / "s.json").exists()
+
+
+def test_a_better_order_of_ranks_is_named(call) -> None:
+    value = call("route", "./fabric.yaml", "--algorithm", "ring", "--stride", "4", "--json").json()["placement"]
+    assert value["crossing_bytes_after"] < value["crossing_bytes"] / 3
+    assert sorted(value["order"]) == list(range(16))
