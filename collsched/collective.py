@@ -38,7 +38,7 @@ class Kind(StrEnum):
         return self in (Kind.ALLREDUCE, Kind.REDUCE_SCATTER, Kind.REDUCE)
 
 
-# What compiles to a forest; an all-to-all needs routes instead.
+# What moves along trees that all ranks share; an all-to-all moves along one path a pair of ranks, or several.
 KINDS = tuple(kind for kind in Kind if kind is not Kind.ALL_TO_ALL)
 
 
@@ -51,7 +51,9 @@ class Collective:
     - allgather, gather: the owner starts with the shard; every rank of the group (gather: `root`) ends with all;
     - reduce-scatter, scatter: the owner ends with the shard, reduced over the group (scatter: sent by `root`);
     - allreduce: the owner is where the two phases meet; every rank ends with all shards reduced;
-    - broadcast, reduce: one shard, owned by `root`.
+    - broadcast, reduce: one shard, owned by `root`;
+    - all-to-all: a shard for every ordered pair of ranks, by source, then by target: the owner, its source, starts with
+      it, and its target ends with it. A rank's shards are its buffer.
 
     `group` is ascending rank numbers; `shards` are coprime non-negative integers, not all zero.
     """
@@ -70,8 +72,22 @@ class Collective:
             return Fraction(1)
         return Fraction(members - 1, members) * (2 if self.kind is Kind.ALLREDUCE else 1)
 
+    @property
+    def buffers(self) -> int:
+        """How many buffers the shards make up: one, but in an all-to-all one a rank."""
+        return len(self.group) if self.kind is Kind.ALL_TO_ALL else 1
 
-Who = Literal["owner", "root", "group"]
+    @property
+    def weight(self) -> int:
+        """W: the sizes of the shards of one buffer, the one whose bytes count."""
+        return sum(self.shards) // self.buffers
+
+    def target(self, shard: int) -> int:
+        """The rank number that a shard of an all-to-all is sent to."""
+        return self.group[shard % len(self.group)]
+
+
+Who = Literal["owner", "root", "group", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,7 @@ PROMISES: Mapping[Kind, Promise] = {
     Kind.REDUCE: Promise("group", "root", reduced=True),
     Kind.GATHER: Promise("owner", "root", reduced=False),
     Kind.SCATTER: Promise("root", "owner", reduced=False),
+    Kind.ALL_TO_ALL: Promise("owner", "target", reduced=False),
 }
 
 
@@ -105,6 +122,8 @@ def holders(collective: Collective, shard: int, who: Who) -> tuple[int, ...]:
         return (collective.owners[shard],)
     if who == "root":
         return () if collective.root is None else (collective.root,)
+    if who == "target":
+        return (collective.target(shard),)
     return collective.group
 
 
@@ -133,6 +152,11 @@ def make_collective(
         if shards is not None:
             raise InputError(f"{kind} has one shard, its root's; leave out the shard sizes")
         return Collective(kind, members, (root_rank,), (1,), root_rank)
+    if kind is Kind.ALL_TO_ALL:
+        if shards is not None:
+            raise InputError("all-to-all has shards of one size; leave out the shard sizes")
+        count = len(members)
+        return Collective(kind, members, tuple(rank for rank in members for _ in range(count)), (1,) * count**2)
     sizes = (1,) * len(members) if shards is None else _integer_sizes(ranks, members, shards)
     return Collective(kind, members, members, sizes, root_rank)
 
@@ -141,11 +165,10 @@ def parse_kind(kind: Kind | str) -> Kind:
     """The kind of that name; spaces, underscores and capitals are forgiven. Raises InputError for any other name."""
     name = re.sub(r"[\s_]+", "-", str(kind).strip().lower())
     name = {"all-gather": "allgather", "all-reduce": "allreduce", "reducescatter": "reduce-scatter"}.get(name, name)
-    if name in KINDS:
+    name = "all-to-all" if name == "alltoall" else name
+    if name in tuple(Kind):
         return Kind(name)
-    if name == Kind.ALL_TO_ALL:
-        raise InputError(f"all-to-all needs a route for every pair of ranks, not a forest; choose {', '.join(KINDS)}")
-    raise InputError(f"unknown collective {str(kind)!r}; choose one of {', '.join(KINDS)}")
+    raise InputError(f"unknown collective {str(kind)!r}; choose one of {', '.join(Kind)}")
 
 
 def read_shards(path: str | Path) -> dict[str, Fraction]:

@@ -14,6 +14,7 @@ from collsched.collective import Collective, Kind, make_collective
 from collsched.cost import GB
 from collsched.errors import InputError
 from collsched.forest.bounds import allreduce_bound
+from collsched.forest.concurrent import exchange
 from collsched.forest.joint import Joint, better_than_two_phases, joint
 from collsched.forest.mirror import mirrored, opposite_links
 from collsched.forest.model import Forest
@@ -76,6 +77,8 @@ def compile(
     _check_options(size, trees_per_root, seed, pipeline)
     collective = make_collective(topology, kind, group=group, root=root, shards=shards)
     _check_allreduce(allreduce, collective, trees_per_root, shards)
+    if trees_per_root is not None and collective.kind is Kind.ALL_TO_ALL:
+        raise InputError("trees per root do not apply to an all-to-all, which moves along paths; leave them out")
     stage = stages or Stages()
 
     # A cut of zero has to be found before anything divides by it.
@@ -197,6 +200,11 @@ def _phases(
             best = optimum(instance)
         with stage("packing"):
             return best, pack(instance, best, k=trees_per_root, seed=seed, pipeline=pipeline)
+
+    if collective.kind is Kind.ALL_TO_ALL:
+        with stage("paths"):
+            found = exchange(topology, collective)
+        return (found.optimum,), (found.forest,)
 
     reverses = directions(collective.kind)
     with stage("bound"):

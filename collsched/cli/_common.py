@@ -41,7 +41,7 @@ def collective_options(command: Command) -> Command:
     """-c, --root, --group and --shards, passed on as `kind`, `root`, `group` and `shards`."""
     options = (
         click.option("-c", "--collective", "kind", default="allreduce", show_default=True, metavar="COLLECTIVE",
-                     help="allreduce, allgather, reduce-scatter, broadcast, reduce, gather or scatter."),
+                     help="allreduce, allgather, reduce-scatter, broadcast, reduce, gather, scatter or all-to-all."),
         click.option("--root", metavar="RANK", help="Name or number of the root; the group's first rank by default."),
         click.option("--group", metavar="RANKS",
                      help="Ranks that take part, such as 0-7,12 or box0/gpu[0-3]; all by default. The others relay."),

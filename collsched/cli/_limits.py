@@ -35,8 +35,8 @@ class Limit:
 
     @property
     def weight(self) -> int:
-        """W: the sum of shard sizes."""
-        return sum(self.collective.shards)
+        """W: the shard sizes of one buffer."""
+        return self.collective.weight
 
     @property
     def reached(self) -> bool:
@@ -100,10 +100,29 @@ def show_limit(console: Console, topology: Topology, proven: Limit) -> None:
         views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
     for text in _describe_cuts(topology, collective, proven.phases):
         views.row(console, "", text)
+    if proven.phases[0].prices is not None:
+        _show_prices(console, topology, proven)
+        return
     if not all(phase.certified for phase in proven.phases):
         views.row(console, "", UNBALANCED)
     if not proven.reached:
         views.row(console, "", f"trees are known to reach {views.rate(common.algbw(weight, proven.reached_ratio))}")
+
+
+def _show_prices(console: Console, topology: Topology, proven: Limit) -> None:
+    """The links whose prices bound an all-to-all, the dearest first, and how far paths are from the bound."""
+    by_price: dict[tuple[int, Fraction], list[int]] = {}
+    for number, price in enumerate(proven.phases[0].prices or ()):
+        if price:
+            by_price.setdefault((price, topology.links[number].bandwidth), []).append(number)
+    for (_, bandwidth), links in sorted(by_price.items(), key=lambda item: -item[0][0])[:MOST_RAISES]:
+        first = topology.links[links[0]]
+        name = f"{topology.nodes[first.src].name} → {topology.nodes[first.dst].name}"
+        count = f"{len(links):,} links such as {name}" if len(links) > 1 else name
+        views.row(console, "", f"limited by {count} of {views.rate(bandwidth)}")
+    if not proven.reached:
+        reached = views.share(proven.bound.ratio, proven.reached_ratio)
+        views.row(console, "", f"paths are known to reach {reached} of it")
 
 
 def _describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:

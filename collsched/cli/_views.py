@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from collsched.cli import _common as common
+from collsched.collective import Kind
 from collsched.topology.model import Topology
 from collsched.topology.names import compress
 
@@ -89,6 +90,8 @@ def _trees(plan: Plan, forest: Forest, distinct: int) -> str:
     """`114 distinct out-trees, 13 per rank`; distinct ones stand for several."""
     several = "distinct " if distinct < forest.multiplicity.sum() else ""
     trees = plural(distinct, f"{several}{forest.direction}-tree")
+    if plan.collective.kind is Kind.ALL_TO_ALL:
+        return f"{plural(distinct, 'path')}, {plural(forest.k, 'unit')} a pair"
     if len(plan.collective.shards) == 1:
         return trees
     each = "rank" if set(plan.collective.shards) == {1} else "unit of shard size"

@@ -47,6 +47,8 @@ def explain_command(
     """
     from collsched.cli._allreduce import best_trees
     from collsched.cli._limits import limit
+    from collsched.collective import Kind
+    from collsched.forest.concurrent import exchange
     from collsched.forest.optimum import check_reachable, optimum
     from collsched.forest.problem import directions, problem
     from collsched.forest.sensitivity import sensitivity
@@ -67,14 +69,16 @@ def explain_command(
         progress("finding the bottleneck cut")
         check_reachable(topology, collective)
         phases = [problem(topology, collective, reverse=reverse) for reverse in directions(collective.kind)]
-        optima = [optimum(phase) for phase in phases]
+        exchanged = collective.kind is Kind.ALL_TO_ALL
+        optima = [exchange(topology, collective).optimum] if exchanged else [optimum(phase) for phase in phases]
         proven = limit(topology, collective, optima)
         progress("finding the best trees")
         trees = best_trees(topology, proven)
         progress("finding what would raise it")
         # Faster links are no advice where it is a switch's balance that binds.
         raises = [
-            sensitivity(phase, best) if best.certified else [] for phase, best in zip(phases, optima, strict=True)
+            sensitivity(phase, best) if best.certified and best.cut else []
+            for phase, best in zip(phases, optima, strict=True)
         ]
     if as_json:
         common.print_json(_summary(topology, proven, trees, raises, plan))
@@ -124,6 +128,13 @@ def _summary(
         answer["best_tree_algbw_GBps"] = two_phases if best is None else float(best.rate)
         answer["best_tree_limit_GBps"] = None if best is None or best.limit is None else float(best.limit)
         answer["winner"] = "two-phase" if best is None else "joint"
+    if proven.phases[0].prices is not None:
+        answer["reached_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
+        answer["prices"] = [
+            [topology.nodes[link.src].name, topology.nodes[link.dst].name, price]
+            for link, price in zip(topology.links, proven.phases[0].prices, strict=True)
+            if price
+        ]
     answer["raises"] = [
         _raise(topology, weight, found, phase) for phase, found_in in enumerate(raises) for found in found_in
     ]

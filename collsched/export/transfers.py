@@ -20,21 +20,22 @@ from collsched.plan import Plan
 from collsched.topology.model import Topology
 
 FILES = ("topology.json", "schedule.json")
-MAX_SIZE = 1 << 60  # bytes
+MAX_SIZE = 1 << 60  # bytes of all buffers together
 _BATCH = 1 << 12  # transfers put into words at once
 
 Ints = NDArray[np.int64]
 
 
 def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int = 1, *, force: bool = False) -> int:
-    """Write topology.json and schedule.json for a buffer of `size` bytes, every chunk cut into `segments` pieces.
+    """Write topology.json and schedule.json for buffers of `size` bytes, every chunk cut into `segments` pieces.
 
     The schedule is verified before anything is written; pieces of no bytes are left out. Returns the number of
     transfers. Raises VerificationError, and InputError if the size is out of range or the files exist (unless `force`)
     or cannot be written.
     """
-    if not 0 <= size <= MAX_SIZE:
-        raise InputError(f"size {size}; a number of bytes from 0 to {MAX_SIZE}")
+    most = MAX_SIZE // plan.collective.buffers
+    if not 0 <= size <= most:
+        raise InputError(f"size {size}; a number of bytes from 0 to {most}")
     schedule = plan.schedule(segments)
     verify(plan.topology, schedule)
     directory = Path(directory)
@@ -44,7 +45,7 @@ def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int 
             if not force and (directory / name).exists():
                 raise InputError(f"{directory / name}: exists; choose another directory, or pass --force to replace it")
         _write(directory / FILES[0], [json.dumps(topology_object(plan.topology), ensure_ascii=False), "\n"])
-        lo, hi = schedule.chunks.ranges(schedule.collective, size)
+        lo, hi = schedule.chunks.ranges(schedule.collective, size * schedule.collective.buffers)
         _write(directory / FILES[1], schedule_text(plan.topology, schedule, hi - lo))
     except OSError as error:
         raise InputError(
@@ -76,7 +77,7 @@ def schedule_text(topology: Topology, schedule: Schedule, sizes: Ints) -> Iterat
     number = np.full(len(sizes), -1, np.int64)  # of a chunk, once the empty ones are left out
     number[kept] = np.arange(len(kept))
     head = {
-        "collective": str(collective.kind).replace("-", "_"),
+        "collective": "alltoall" if collective.kind is Kind.ALL_TO_ALL else str(collective.kind).replace("-", "_"),
         "root": collective.root,
         "group": list(collective.group),
     }
@@ -138,6 +139,8 @@ def _ends(collective: Collective, shard: int) -> dict[str, int | None]:
             return {"owner": owner, "dst": collective.root}
         case Kind.SCATTER:
             return {"owner": collective.root, "dst": owner}
+        case Kind.ALL_TO_ALL:
+            return {"owner": owner, "dst": collective.target(shard)}
         case _:
             return {"owner": None, "dst": None}
 

@@ -1,6 +1,7 @@
 """The judge of forests: recomputes everything that a planner claims, from the topology and the collective alone.
 
-A forest that passes carries each shard from its root to every terminal (in-trees: from every terminal to the root)
+A forest that passes carries each shard from its root to every terminal (in-trees: from every terminal to the root;
+all-to-all: from its source to its target)
 over links that exist, and its ratio is exact. Together with a cut of the same ratio it is a proof of optimality.
 
 Time and memory are linear in tree edges and route links; the one dense table (rank × tree) is taken in blocks.
@@ -13,9 +14,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from collsched.collective import Collective
+from collsched.collective import Collective, Kind
 from collsched.errors import VerificationError
 from collsched.forest.check_facts import Facts
+from collsched.forest.check_paths import PathFacts
 from collsched.forest.check_rules import RULES
 from collsched.forest.model import Forest
 from collsched.topology.model import Topology
@@ -41,7 +43,8 @@ def check_forest(topology: Topology, collective: Collective, forest: Forest, *, 
 
     Raises VerificationError, which names the first broken rule and a witness by node names.
     """
-    facts = Facts(topology, collective, forest, reverse)
+    kind = PathFacts if collective.kind is Kind.ALL_TO_ALL else Facts
+    facts = kind(topology, collective, forest, reverse)
     for rule in RULES:
         broken = np.flatnonzero(rule.broken(facts))
         if len(broken):

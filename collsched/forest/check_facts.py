@@ -191,6 +191,11 @@ class Facts:
         useful[self.before[self.before >= 0]] = True
         return ~useful
 
+    @property
+    def forks(self) -> Mask:
+        """Edges that make a path a tree, where only paths are allowed."""
+        return np.zeros(len(self.forest.edges), bool)
+
     # -- weights -----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -204,19 +209,26 @@ class Facts:
     def missing_multiplicity(self) -> Ints:
         """Rank number → k · weight − the multiplicities of its trees. A rank that is the only terminal of its own shard
         needs no tree."""
-        found = _sums(self.rank_of[self.forest.roots], self.multiplicity, len(self.weight))
+        found = sums(self.rank_of[self.forest.roots], self.multiplicity, len(self.weight))
         alone = self.terminal & (self.terminal.sum() == 1)
         return np.where(alone & (found == 0), 0, self.k * self.weight - found)
+
+    def wrong_multiplicity(self, rank: int) -> str:
+        needed = self.k * self.weight[rank]
+        return (
+            f"the trees of root {self.rank_name(rank)} count {needed - self.missing_multiplicity[rank]}, "
+            f"its shard needs k · weight = {needed}"
+        )
 
     @cached_property
     def load(self) -> Ints:
         """Trees over each link, counted with multiplicity."""
         routes = self.forest.routes
-        per_route = _sums(self.forest.edges, self.multiplicity[self.tree_of], len(routes.ptr) - 1)
-        return _sums(routes.links, per_route[self.route_of], len(self.topology.links))
+        per_route = sums(self.forest.edges, self.multiplicity[self.tree_of], len(routes.ptr) - 1)
+        return sums(routes.links, per_route[self.route_of], len(self.topology.links))
 
 
-def _sums(index: NDArray[np.integer], weight: Ints, size: int) -> Ints:
+def sums(index: NDArray[np.integer], weight: Ints, size: int) -> Ints:
     """Sum of non-negative weights per index. bincount adds floats, so weights are summed in limbs, each sum exact."""
     total, shift = np.zeros(size, np.int64), 0
     while weight.any():

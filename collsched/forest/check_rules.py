@@ -123,6 +123,12 @@ RULES = (
         "a tree is connected, and listed from its root",
     ),
     Rule(
+        "one way",
+        lambda f: f.forks,
+        lambda f, i: f"{f.edge(i)} does not start where the edge before it ends",
+        "a tree of an all-to-all is a path, as its shard has one target",
+    ),
+    Rule(
         "spanning",
         lambda f: f.missed > 0,
         lambda f, i: f"{f.tree(i)} misses {f.missed[i]} terminals, such as {f.first_missed(i)}",
@@ -137,10 +143,7 @@ RULES = (
     Rule(
         "root weight",
         lambda f: f.missing_multiplicity != 0,
-        lambda f, i: (
-            f"the trees of root {f.rank_name(i)} count {f.k * f.weight[i] - f.missing_multiplicity[i]}, "
-            f"its shard needs k · weight = {f.k * f.weight[i]}"
-        ),
+        lambda f, i: f.wrong_multiplicity(i),
         "the trees of a root carry its shard, no more and no less",
     ),
 )

@@ -48,6 +48,7 @@ class Optimum:
     certified: bool
     limit: Fraction | None = None
     trimmed: Problem | None = field(default=None, compare=False, repr=False)
+    prices: tuple[int, ...] | None = None  # of an all-to-all: what proves `ratio`, a whole number a link (lemma 12)
 
     @property
     def proven(self) -> Fraction:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from collsched.collective import Kind
 from collsched.ir.program import RECV_COPY, RECV_REDUCE, SEND, Program
 from collsched.ir.schedule import REDUCE, Joins, Schedule
 from collsched.topology.model import Topology
@@ -24,6 +25,8 @@ def _chunk_lines(topology: Topology, schedule: Schedule) -> Iterator[str]:
     chunks = schedule.chunks
     for i, shard in enumerate(chunks.shard.tolist()):
         owner = topology.nodes[topology.ranks[schedule.collective.owners[shard]]].name
+        if schedule.collective.kind is Kind.ALL_TO_ALL:
+            owner += f" for {topology.nodes[topology.ranks[schedule.collective.target(shard)]].name}"
         begin, end = int(chunks.offset[i]), int(chunks.offset[i] + chunks.length[i])
         yield f"c{i} = {owner} [{begin}, {end}) / {chunks.denominator[i]}"
 

@@ -26,7 +26,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from collsched.collective import Collective
+from collsched.collective import Collective, Kind
 from collsched.errors import InputError
 from collsched.forest.model import Forest, Routes
 from collsched.ir.schedule import COPY, REDUCE, Chunks, Joins, Schedule, Transfers
@@ -98,11 +98,9 @@ def _cut(topology: Topology, collective: Collective, forests: Sequence[Forest]) 
             "buffer too finely; choose one --trees-per-root for both phases, or rounder shard sizes"
         )
     border = np.cumsum([0, *(k * weight for weight in collective.shards)])
-    shard_of = np.full(len(topology.nodes), _NONE, np.int64)
-    shard_of[[topology.ranks[owner] for owner in collective.owners]] = np.arange(len(collective.owners))
     parts = []
     for forest in forests:
-        shard = shard_of[forest.roots]
+        shard = _shards(topology, collective, forest)
         order = np.argsort(shard, kind="stable")
         length = forest.multiplicity[order] * (k // forest.k)
         end = np.cumsum(length)
@@ -116,6 +114,17 @@ def _cut(topology: Topology, collective: Collective, forests: Sequence[Forest]) 
     size = np.diff(border)[shard]
     chunks = Chunks(shard.astype(np.int32), start - border[shard], length, size)
     return chunks, [_carrier(part, start) for part in parts]
+
+
+def _shards(topology: Topology, collective: Collective, forest: Forest) -> Ints:
+    """The shard that each tree carries: its root's, or of an all-to-all, that of its root and its last rank."""
+    place = np.full(len(topology.nodes), _NONE, np.int64)
+    if collective.kind is not Kind.ALL_TO_ALL:
+        place[[topology.ranks[owner] for owner in collective.owners]] = np.arange(len(collective.owners))
+        return place[forest.roots]
+    place[[topology.ranks[rank] for rank in collective.group]] = np.arange(len(collective.group))
+    _, end = _ends(topology, forest.routes)
+    return place[forest.roots] * len(collective.group) + place[end[forest.edges[forest.ptr[1:] - 1]]]
 
 
 def _carrier(part: tuple[Ints, Ints, Ints], at: Ints) -> Ints:

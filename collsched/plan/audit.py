@@ -15,13 +15,14 @@ from collsched.forest.optimum import Optimum
 from collsched.forest.problem import directions
 from collsched.ir.schedule import Schedule
 from collsched.ir.verify import Report, verify
+from collsched.plan.prices import check_prices
 from collsched.topology.model import Topology
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What verification found. `ratio` is what the forests' loads give, `bound` what the cuts prove, in 1/(GB/s) per
-    unit of shard weight: sums over the phases; where the phases share the links, what all loads together give, and the
+    """What verification found. `ratio` is what the forests' loads give, `bound` what cuts or prices prove, in 1/(GB/s)
+    per unit of shard weight: sums over the phases; where the phases share the links, what all loads together give, and the
     larger of the phases' bounds. `seconds` maps each stage to its time."""
 
     forests: tuple[ForestReport, ...]
@@ -62,7 +63,10 @@ def audit(
         for forest, reverse in zip(forests, phases, strict=True)
     )
     for report, optimum, reverse in zip(reports, bound, phases, strict=True):
-        _check_bound(topology, collective, optimum, report, reverse=reverse)
+        if collective.kind is Kind.ALL_TO_ALL:
+            check_prices(topology, collective, optimum, report)
+        else:
+            _check_bound(topology, collective, optimum, report, reverse=reverse)
     checked = time.perf_counter()
     lowered = schedule()
     ready = time.perf_counter()

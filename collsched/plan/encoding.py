@@ -28,6 +28,7 @@ from collsched.topology.model import Link, Node, Topology
 _MAX_K = 1 << 31
 _MAX_WEIGHT = 1 << 62
 _MAX_NODES = 1 << 22
+_MAX_PRICE = 1 << 32
 
 Parts = tuple[Topology, Collective, tuple[Forest, ...], tuple[Optimum, ...], dict[str, Any], dict[str, Any]]
 
@@ -82,7 +83,13 @@ def encode_bound(bound: Sequence[Optimum]) -> tuple[list[dict[str, Any]], dict[s
         }
         for optimum in bound
     ]
-    return header, {f"bound.{i}.side": _column(o.cut.side) for i, o in enumerate(bound) if o.cut is not None}
+    arrays: dict[str, NDArray[np.integer[Any]]] = {}
+    for i, optimum in enumerate(bound):
+        if optimum.cut is not None:
+            arrays[f"bound.{i}.side"] = _column(optimum.cut.side)
+        if optimum.prices is not None:
+            arrays[f"bound.{i}.prices"] = _column(optimum.prices)
+    return header, arrays
 
 
 def _column(values: Sequence[int]) -> NDArray[np.int64]:
@@ -126,7 +133,7 @@ def decode(path: Path, header: Mapping[str, Any], arrays: Arrays) -> Parts:
         for i, (field, reverse) in enumerate(zip(forests_at.items(len(phases)), phases, strict=True))
     )
     bound = tuple(
-        _optimum(field, sections, f"bound.{i}", len(topology.nodes))
+        _optimum(field, sections, f"bound.{i}", topology, collective.kind)
         for i, field in enumerate(bound_at.items(len(phases)))
     )
     sections.finish()
@@ -188,11 +195,15 @@ def _collective(field: Field, sections: Sections, ranks: int) -> Collective:
     if root is not None and root not in members:
         root_at.fail(f"root {root} is not in the group")
     single = kind in (Kind.BROADCAST, Kind.REDUCE)
-    if owners.tolist() != ([root] if single else group.tolist()):
+    pairs = kind is Kind.ALL_TO_ALL
+    expected = np.repeat(group, len(group)) if pairs and len(owners) == len(group) ** 2 else group
+    if owners.tolist() != ([root] if single else expected.tolist()):
         field.fail("the shards' owners are not the root" if single else "the shards' owners are not the group")
     total = sum(shards.tolist())
     if len(shards) != len(owners) or not 0 < total <= MAX_TOTAL_WEIGHT or gcd(*shards.tolist()) != 1:
         field.fail(f"expected {len(owners)} shard sizes, coprime and at most {MAX_TOTAL_WEIGHT} in sum")
+    if pairs and (len(shards) != len(group) ** 2 or shards.max() != 1 or shards.min() != 1):
+        field.fail("expected one shard of size 1 for every pair of ranks")
     return Collective(kind, tuple(group.tolist()), tuple(owners.tolist()), tuple(shards.tolist()), root)
 
 
@@ -218,12 +229,17 @@ def _forest(field: Field, sections: Sections, name: str, topology: Topology, dir
     )
 
 
-def _optimum(field: Field, sections: Sections, name: str, nodes: int) -> Optimum:
+def _optimum(field: Field, sections: Sections, name: str, topology: Topology, kind: Kind) -> Optimum:
     ratio_at, k_at, slots_at, cut_at = field.keys("ratio", "k", "U", "cut")
     cut = None
     if cut_at.value is not None:
         weight, bandwidth = cut_at.keys("weight_inside", "exit_bandwidth")
-        side = tuple(sections.take(f"{name}.side", nodes, "a node id").tolist())
+        side = tuple(sections.take(f"{name}.side", len(topology.nodes), "a node id").tolist())
         cut = Cut(side, weight.number(0, _MAX_WEIGHT), bandwidth.fraction(positive=True))
     ratio, k, slots = ratio_at.fraction(positive=False), k_at.number(1, _MAX_WEIGHT), slots_at.fraction(positive=False)
-    return Optimum(ratio, cut, k, slots, certified=slots / k == ratio)
+    prices = None
+    if kind is Kind.ALL_TO_ALL and ratio:
+        prices = tuple(sections.take(f"{name}.prices", _MAX_PRICE, "a price").tolist())
+        if len(prices) != len(topology.links):
+            field.fail(f"{len(topology.links)} links have {len(prices)} prices")
+    return Optimum(ratio, cut, k, slots, certified=slots / k == ratio, prices=prices)

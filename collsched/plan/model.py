@@ -113,5 +113,5 @@ class Plan:
 
     @property
     def weight(self) -> int:
-        """W: the sum of shard sizes."""
-        return sum(self.collective.shards)
+        """W: the shard sizes of one buffer (see `Collective.weight`)."""
+        return self.collective.weight

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collsched import _engine
-from collsched.collective import Collective
+from collsched.collective import Collective, Kind
 from collsched.errors import InputError
 from collsched.ir.schedule import Schedule
 from collsched.runtime.communicator import Communicator
@@ -80,6 +80,11 @@ class Wiring:
 
     @classmethod
     def of(cls, plan: Executable) -> Wiring:
+        if plan.collective.kind is Kind.ALL_TO_ALL:
+            raise InputError(
+                "the shm engine runs every collective but all-to-all; export the plan with "
+                "`collsched export --to transfers` to run it elsewhere"
+            )
         schedule = plan.schedule()
         return cls(schedule, Slots.of(plan.topology, schedule))
 

@@ -149,3 +149,14 @@ def test_unreachable(call, golden, tmp_path: Path) -> None:
 @pytest.mark.parametrize("topology", ["dgx-a100", "mi250", "unequal-boxes", "torus-2d"])
 def test_what_people_read(call, golden, topology: str) -> None:
     golden.check(call("explain", topology).out, f"cli/explain-{topology}")
+
+
+def test_an_all_to_all_is_explained_by_prices(call) -> None:
+    answer = call("explain", "dgx-a100", "-c", "all-to-all", "--json").json()
+    assert answer["bound"] == {"ratio": "8/25", "algbw_GBps": 50.0, "reached_by_trees": True}
+    assert answer["cut"] is None and answer["raises"] == []
+    assert answer["reached_algbw_GBps"] == 50.0
+    assert {price for _, _, price in answer["prices"]} == {1}
+    assert (
+        "limited by 32 links such as box0/gpu0 → ib0 of 25 GB/s" in call("explain", "dgx-a100", "-c", "all-to-all").out
+    )

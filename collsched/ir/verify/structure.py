@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from collsched.collective import Kind
 from collsched.errors import VerificationError
 from collsched.ir.schedule import REDUCE, Schedule
 from collsched.topology.model import Topology
@@ -97,7 +98,10 @@ class Facts:
     def chunk_name(self, chunk: int) -> str:
         c = self.chunks
         begin, end = int(c.offset[chunk]), int(c.offset[chunk] + c.length[chunk])
-        owner = self.rank_name(self.collective.owners[int(c.shard[chunk])])
+        shard = int(c.shard[chunk])
+        owner = self.rank_name(self.collective.owners[shard])
+        if self.collective.kind is Kind.ALL_TO_ALL:
+            owner += f" for {self.rank_name(self.collective.target(shard))}"
         return f"chunk {chunk} ([{begin}, {end}) / {c.denominator[chunk]} of the shard of {owner})"
 
     def transfer_name(self, transfer: int) -> str:
