@@ -22,8 +22,8 @@ from collsched.topology.model import Topology
 @dataclass(frozen=True, slots=True)
 class PlanReport:
     """What verification found. `ratio` is what the forests' loads give, `bound` what cuts or prices prove, in 1/(GB/s)
-    per unit of shard weight: sums over the phases; where the phases share the links, what all loads together give, and the
-    larger of the phases' bounds. `seconds` maps each stage to its time."""
+    per unit of shard weight: sums over the phases; where the phases share the links, what all loads together give, and
+    the larger of the phases' bounds. `seconds` maps each stage to its time."""
 
     forests: tuple[ForestReport, ...]
     schedule: Report

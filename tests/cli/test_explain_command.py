@@ -157,6 +157,5 @@ def test_an_all_to_all_is_explained_by_prices(call) -> None:
     assert answer["cut"] is None and answer["raises"] == []
     assert answer["reached_algbw_GBps"] == 50.0
     assert {price for _, _, price in answer["prices"]} == {1}
-    assert (
-        "limited by 32 links such as box0/gpu0 → ib0 of 25 GB/s" in call("explain", "dgx-a100", "-c", "all-to-all").out
-    )
+    shown = call("explain", "dgx-a100", "-c", "all-to-all").out
+    assert "limited by 32 links such as box0/gpu0 → ib0 of 25 GB/s" in shown
