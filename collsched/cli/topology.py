@@ -1,4 +1,4 @@
-"""`collsched topology`: what is bundled, and a topology in its explicit form."""
+"""`collsched topology`: what is bundled, a topology in its explicit form, and topologies from other tools' files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collsched.cli._common import console, json_option, load_topology, print_json, set_option, topology_argument
+from collsched.cli._import import import_command
 
 if TYPE_CHECKING:
     from collsched.topology import Bundled, Topology
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.group("topology")
 def topology_group() -> None:
-    """List and show topologies."""
+    """List, show and import topologies."""
+
+
+topology_group.add_command(import_command)
 
 
 @topology_group.command("list")

@@ -14,20 +14,20 @@ _PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 
 def dump_yaml(topology: Topology) -> str:
     """The explicit form of a topology: every node, every directed link, exact numbers."""
-    lines = ["collsched: topology/1", f"name: {_quote(topology.name)}", "nodes:"]
+    lines = ["collsched: topology/1", f"name: {quote(topology.name)}", "nodes:"]
     lines += [_node(node) for node in topology.nodes]
     if topology.links:
-        names = [_quote(escape(node.name)) for node in topology.nodes]
+        names = [quote(escape(node.name)) for node in topology.nodes]
         lines.append("links:")
         lines += [_link(link, names) for link in topology.links]
     return "\n".join(lines) + "\n"
 
 
 def _node(node: Node) -> str:
-    text = f"  - {{name: {_quote(escape(node.name))}, kind: {node.kind}"
+    text = f"  - {{name: {quote(escape(node.name))}, kind: {node.kind}"
     for key, place in (("host", node.host), ("rail", node.rail), ("plane", node.plane)):
         if place is not None:
-            text += f", {key}: {_quote(escape(place))}"
+            text += f", {key}: {quote(escape(place))}"
     for key, flag in (("multicast", node.multicast), ("reduce", node.reduce)):
         if flag:
             text += f", {key}: true"
@@ -39,8 +39,8 @@ def _link(link: Link, names: list[str]) -> str:
     return f"  - {{src: {names[link.src]}, dst: {names[link.dst]}, bandwidth: {rate}, latency: {alpha}}}"
 
 
-def _quote(text: str) -> str:
-    """Plain where that is safe, else in double quotes with YAML's escapes."""
+def quote(text: str) -> str:
+    """A name as YAML: plain where that is safe, else in double quotes with YAML's escapes."""
     if _PLAIN.fullmatch(text):
         return text
     return '"' + "".join(_escaped(letter) for letter in text) + '"'
