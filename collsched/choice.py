@@ -16,7 +16,7 @@ from collsched.simulate import Model, Simulation
 from collsched.topology.model import Topology
 
 MAX_SEGMENTS = 256
-MAX_TRANSFERS = 1 << 19
+MAX_TRANSFERS = 1 << 18
 _KEPT = 4  # simulations that stay in memory
 
 

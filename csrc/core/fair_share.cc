@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace collsched {
 
@@ -147,21 +148,28 @@ void FairShare::fix(Link link, double share) {
 bool FairShare::examine() {
   const std::size_t before = filled_.size(), links = touched_.size();
   for (std::size_t i = 0; i < links; ++i) {
-    const LinkState &link = links_[touched_[i]];
-    double fastest = 0, slowest_bound = link.bandwidth; // the slowest flow that is bound here
+    const Link id = touched_[i];
+    const LinkState &link = links_[id];
+    constexpr double none = std::numeric_limits<double>::infinity();
+    double fastest = 0, fastest_kept = 0;               // of all flows; of those that keep their rate
+    double slowest_filled = none, slowest_kept = none;  // of those that are bound here
     for (const Entry &entry : link.flows) {
       const State &flow = flows_[entry.flow];
-      fastest = std::max(fastest, rate_now(flow));
-      if (flow.refilled && flow.bottleneck == touched_[i])
-        slowest_bound = std::min(slowest_bound, flow.next);
+      const double rate = flow.refilled ? flow.next : flow.rate;
+      fastest = std::max(fastest, rate);
+      if (!flow.refilled)
+        fastest_kept = std::max(fastest_kept, rate);
+      if (flow.bottleneck == id)
+        (flow.refilled ? slowest_filled : slowest_kept) = std::min(flow.refilled ? slowest_filled : slowest_kept, rate);
     }
     const bool saturated = link.free <= kTolerance * link.bandwidth;
+    const auto unbound = [&](double rate) { return !saturated || rate < fastest * (1 - kTolerance); };
+    const auto greedy = [&](double rate) { return rate * (1 - kTolerance) > slowest_filled; };
+    if (!(slowest_kept < none && unbound(slowest_kept)) && !greedy(fastest_kept))
+      continue;
     for (const Entry &entry : link.flows) {
       const State &flow = flows_[entry.flow];
-      if (flow.refilled)
-        continue;
-      const bool unbound = flow.bottleneck == touched_[i] && (!saturated || flow.rate < fastest * (1 - kTolerance));
-      if (unbound || flow.rate * (1 - kTolerance) > slowest_bound)
+      if (!flow.refilled && ((flow.bottleneck == id && unbound(flow.rate)) || greedy(flow.rate)))
         include(entry.flow);
     }
   }

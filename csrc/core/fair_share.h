@@ -59,7 +59,6 @@ private:
   void fill();
   void fix(Link link, double share);
   bool examine();
-  double rate_now(const State &flow) const { return flow.refilled ? flow.next : flow.rate; }
 
   std::vector<LinkState> links_;
   std::vector<State> flows_;
