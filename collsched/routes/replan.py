@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from collsched.routes.bounds import best_cut
+from collsched.routes.chains import along_chains
 from collsched.routes.exact import mend, overfull, tidy, within
 from collsched.routes.model import I64, Flows, PathTable, Subflows
 from collsched.routes.network import Network
@@ -57,12 +58,14 @@ def replan(
     base = _move(now, left, lost)
     target = _target(now, left, lost, rates)
     found = base
+    if not within(now, base, target) and (chained := along_chains(now, left, lost, target)) is not None:
+        found = base = chained
     if split and not within(now, base, target):
         free = lost | _on_changed(now, left, rates, target)
         mended = mend(now, base, target, free=free, rounds=3)
         if mended is not None and now.congestion(now.loads(mended)) < now.congestion(now.loads(base)):
             found = mended
-    elif not split:
+    elif not split and not within(now, base, target):
         found = _shift(now, base, lost | _on_changed(now, base, rates, target))
     found = tidy(found)
     return Replan(now, found, left, _changed(left, lost, found), now.congestion(now.loads(found)))
@@ -93,6 +96,9 @@ def _without(network: Network, left: Subflows, rates: Mapping[int, Fraction]) ->
         network.paths.chance[keep],
     )
     now = Network(wires, network.flows, table)
+    inner = np.diff(ptr)
+    kept_ptr = np.concatenate([[0], np.cumsum(inner[keep])]).astype(np.int64)
+    now.__dict__["inner"] = (kept_ptr, links[np.repeat(keep, inner)])  # known already, so not looked up again
     return now, number[left.path]
 
 

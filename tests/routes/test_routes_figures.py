@@ -94,6 +94,24 @@ def test_a_failure_is_mended_with_few_changes(hosts: int, spines: int, rate: int
     assert mended.congestion <= fresh.spray * (1 + Fraction(1, 10**5))
 
 
+def test_a_full_leaf_is_mended_along_a_chain_without_a_split() -> None:
+    topology = leaf_spine(8, 8, 8)
+    src = [rank for rank in range(64) if rank != 24]  # leaf 3 sends one flow less, so seven uplinks are enough
+    ring = flows(src, [(rank + 8) % 64 for rank in src], MIB)
+    mixed = flows(src, mixed_targets(src), MIB)
+    for wanted in (ring, mixed):
+        plan = plan_flows(topology, wanted, mode="exact")
+        mended = replan(plan.network, plan.subflows, failed_links(topology, {("leaf3", "spine5"): Fraction(0)}))
+        assert check(mended.network, mended.subflows, mended.extents) == mended.congestion == plan.congestion
+        assert len(mended.subflows) == len(wanted)
+        assert mended.moved < 32
+
+
+def mixed_targets(src: list[int]) -> list[int]:
+    """Ranks of other leaves, each at most once, spread over all of them."""
+    return [((rank // 8 + 1 + rank % 7) % 8) * 8 + rank % 8 for rank in src]
+
+
 def test_only_bytes_that_are_left_are_routed_again() -> None:
     topology = leaf_spine(4, 4, 4)
     plan = plan_flows(topology, strided_ring(4, 4, 1000), mode="exact")
