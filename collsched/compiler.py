@@ -15,7 +15,7 @@ from collsched.cost import GB
 from collsched.errors import InputError
 from collsched.forest.bounds import allreduce_bound
 from collsched.forest.concurrent import exchange
-from collsched.forest.joint import Joint, better_than_two_phases, joint
+from collsched.forest.joint import Joint, joint, ways
 from collsched.forest.mirror import mirrored, opposite_links
 from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum, check_reachable, optimum
@@ -111,7 +111,7 @@ def _allreduce(request: _Request, *, required: bool) -> Plan:
         bound = allreduce_bound(topology, collective)
         phases = [optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)]
         if not required:
-            planned = better_than_two_phases(topology, collective, phases, bound)
+            planned = ways(topology, collective, phases, bound).winner
         elif bound.ratio:
             planned = joint(topology, collective, proven=sum(collective.shards) / bound.ratio)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collsched.cli import _views as views
 from collsched.cli._limits import Limit
@@ -12,38 +12,45 @@ from collsched.topology.model import Topology
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from collsched.forest.joint import Joint
+    from collsched.forest.joint import Ways
     from collsched.plan import Plan
 
 
-def best_trees(topology: Topology, proven: Limit) -> Joint | None:
-    """An allreduce that runs both phases at once and beats them one after the other, if there is one.
-
-    None is looked for where the user has chosen unequal shards.
-    """
-    if proven.collective.kind is not Kind.ALLREDUCE or set(proven.collective.shards) != {1} or not proven.bound.ratio:
+def best_trees(topology: Topology, proven: Limit) -> Ways | None:
+    """Both ways of running an allreduce; None for any other collective, and where the user chose unequal shards."""
+    if proven.collective.kind is not Kind.ALLREDUCE or set(proven.collective.shards) != {1}:
         return None
-    from collsched.forest.joint import better_than_two_phases
+    from collsched.forest.joint import ways
 
-    return better_than_two_phases(topology, proven.collective, proven.phases, proven.bound)
+    return ways(topology, proven.collective, proven.phases, proven.bound)
 
 
-def show_best_trees(console: Console, proven: Limit, best: Joint | None) -> None:
-    """Of an allreduce: which way of running its two phases is fastest, and how near it is to what can be proven."""
-    if proven.collective.kind is not Kind.ALLREDUCE or not proven.bound.ratio:
+def summarise(trees: Ways) -> dict[str, Any]:
+    """What `--json` prints of both ways, in GB/s."""
+    limit = None if trees.joint is None else trees.joint.limit
+    return {
+        "best_tree_algbw_GBps": None if trees.rate is None else float(trees.rate),
+        "best_tree_limit_GBps": None if limit is None else float(limit),
+        "winner": None if trees.rate is None else "two-phase" if trees.winner is None else "joint",
+    }
+
+
+def show_best_trees(console: Console, proven: Limit, trees: Ways | None) -> None:
+    """Which way of running an allreduce is fastest, and how near it is to what can be proven."""
+    if trees is None or trees.rate is None or trees.two_phases is None:
         return
-    limit = proven.weight / proven.bound.ratio
-    if best is None:
-        of_bound = views.share(proven.weight / proven.reached_ratio, limit)
-        views.row(console, "best trees", f"two phases, {of_bound} of the bound", style="bold")
-        return
-    gain = float(best.rate * proven.reached_ratio / proven.weight)
-    text = f"both phases at once: {views.rate(best.rate)}, {gain:.2f} × two phases, {views.share(best.rate, limit)}"
-    views.row(console, "best trees", f"{text} of the bound", style="bold")
-    if best.limit == best.rate < limit:
-        views.row(console, "", "no trees can beat that")
-    elif best.limit is not None and best.limit > best.rate:
-        views.row(console, "", f"no trees beat {views.rate(best.limit)}")
+    of_bound = f"{views.share(trees.rate, proven.weight / proven.bound.ratio)} of the bound"
+    if trees.winner is None:
+        text = f"two phases, {of_bound}"
+    else:
+        gain = float(trees.rate / trees.two_phases)
+        text = f"both phases at once: {views.rate(trees.rate)}, {gain:.2f} × two phases, {of_bound}"
+    limit = None if trees.joint is None else trees.joint.limit
+    if limit == trees.rate < proven.weight / proven.bound.ratio:
+        text += "; no trees beat that"
+    elif limit is not None and limit > trees.rate:
+        text += f"; no trees beat {views.rate(limit)}"
+    views.row(console, "best trees", text, style="bold")
 
 
 def show_plan_forests(console: Console, plan: Plan, proven: Limit) -> None:

@@ -16,7 +16,7 @@ from collsched.errors import InputError
 if TYPE_CHECKING:
     from collsched.cli._limits import Limit
     from collsched.collective import Collective
-    from collsched.forest.joint import Joint
+    from collsched.forest.joint import Ways
     from collsched.forest.optimum import Cut
     from collsched.forest.sensitivity import Raise
     from collsched.plan import Plan
@@ -104,9 +104,11 @@ def _load_plan(path: str, **options: object) -> Plan:
 
 
 def _summary(
-    topology: Topology, proven: Limit, best: Joint | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology, proven: Limit, trees: Ways | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
 ) -> dict[str, Any]:
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
+    from collsched.cli._allreduce import summarise
+
     collective, weight, bound = proven.collective, proven.weight, proven.bound
     answer: dict[str, Any] = {
         "topology": topology.name,
@@ -123,11 +125,9 @@ def _summary(
     if bound.parts is not None:
         answer["parts"] = [[topology.nodes[node].name for node in part] for part in bound.parts]
     if len(proven.phases) > 1:
-        two_phases = common.algbw(weight, proven.reached_ratio)
-        answer["two_phase_algbw_GBps"] = two_phases
-        answer["best_tree_algbw_GBps"] = two_phases if best is None else float(best.rate)
-        answer["best_tree_limit_GBps"] = None if best is None or best.limit is None else float(best.limit)
-        answer["winner"] = "two-phase" if best is None else "joint"
+        answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
+    if trees is not None:
+        answer |= summarise(trees)
     if proven.phases[0].prices is not None:
         answer["reached_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
         answer["prices"] = [
@@ -169,7 +169,7 @@ def _raise(topology: Topology, weight: int, found: Raise, phase: int) -> dict[st
 
 
 def _show(
-    topology: Topology, proven: Limit, best: Joint | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology, proven: Limit, trees: Ways | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
 ) -> None:
     from collsched.cli import _views as views
     from collsched.cli._allreduce import show_best_trees, show_plan_forests
@@ -178,7 +178,7 @@ def _show(
     console = common.console()
     views.show_fabric(console, topology)
     show_limit(console, topology, proven)
-    show_best_trees(console, proven, best)
+    show_best_trees(console, proven, trees)
     show_raises(console, topology, proven.collective, proven.phases, raises)
     if plan is not None:
         show_plan_forests(console, plan, proven)

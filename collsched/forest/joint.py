@@ -61,18 +61,35 @@ class Joint:
         return sum(self.collective.shards) / self.ratio
 
 
-def better_than_two_phases(
-    topology: Topology, collective: Collective, phases: Sequence[Optimum], bound: Bound
-) -> Joint | None:
-    """The joint allreduce, if it beats a reduce-scatter and then an allgather of equal shards with the optima `phases`.
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """Two ways of running the phases of an allreduce: one after the other at the rate `two_phases`, or both at once.
+
+    `joint` is None where nothing moves, or two phases meet the proven bound. Rates are in GB/s.
+    """
+
+    two_phases: Fraction | None
+    joint: Joint | None
+
+    @property
+    def winner(self) -> Joint | None:
+        """The joint allreduce, if it is the faster one."""
+        return self.joint if self.joint is not None and self.joint.rate > (self.two_phases or 0) else None
+
+    @property
+    def rate(self) -> Fraction | None:
+        return self.two_phases if self.winner is None else self.winner.rate
+
+
+def ways(topology: Topology, collective: Collective, phases: Sequence[Optimum], bound: Bound) -> Ways:
+    """Both ways of an allreduce with equal shards. `phases` are the optima of a reduce-scatter and an allgather.
 
     `bound` is as from `allreduce_bound`. Where the phases meet it, as on equal boxes, nothing is searched for.
     """
-    weight, two_phases = sum(collective.shards), sum((phase.reached for phase in phases), Fraction(0))
-    if two_phases <= bound.ratio:
-        return None
-    found = joint(topology, collective, proven=weight / bound.ratio)
-    return found if found is not None and found.rate > weight / two_phases else None
+    weight, ratio = sum(collective.shards), sum((phase.reached for phase in phases), Fraction(0))
+    if not ratio or ratio <= bound.ratio:
+        return Ways(weight / ratio if ratio else None, None)
+    return Ways(weight / ratio, joint(topology, collective, proven=weight / bound.ratio))
 
 
 def joint(topology: Topology, collective: Collective, *, proven: Fraction) -> Joint | None:
@@ -101,10 +118,17 @@ def joint(topology: Topology, collective: Collective, *, proven: Fraction) -> Jo
 def _attempts(
     topology: Topology, collective: Collective, out: Problem, opposite: NDArray[np.int32] | None
 ) -> Iterator[Columns]:
-    """Like links and ranks treated alike; then, on small fabrics, each on its own."""
+    """Like links and ranks treated alike; then, on small fabrics, each on its own.
+
+    At first with equal shares of both directions of a cable, if that is possible: trees that may use either are shallow.
+    """
     halves = (out,) if opposite is not None else (problem(topology, collective, reverse=True), out)
     unit = int(np.gcd.reduce(out.capacity))
     node_class, arc_class = classes(out)
+    if opposite is not None:
+        cables = np.sort(np.stack([arc_class, arc_class[opposite]], axis=1), axis=1)
+        cable_class = np.unique(cables, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
+        yield _columns(halves, node_class, cable_class, opposite, unit)
     yield _columns(halves, node_class, arc_class, opposite, unit)
     if len(topology.links) <= _EXACT_LINKS and arc_class.max() + 1 < len(arc_class):
         yield _columns(halves, np.arange(out.nodes), np.arange(len(arc_class)), opposite, unit)

@@ -59,7 +59,10 @@ def test_allreduce_has_a_proven_bound_and_a_two_phase_rate(call) -> None:
     mi250 = call("explain", "mi250", "--json").json()
     assert mi250["cut"] is None and len(mi250["parts"]) == 16
     assert mi250["best_tree_algbw_GBps"] == mi250["two_phase_algbw_GBps"]
+    assert mi250["best_tree_limit_GBps"] == mi250["best_tree_algbw_GBps"] < mi250["bound"]["algbw_GBps"]
     assert mi250["winner"] == "two-phase"
+    one = call("explain", "mi250", "--group", "0", "--json").json()
+    assert one["best_tree_algbw_GBps"] is one["two_phase_algbw_GBps"] is one["winner"] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

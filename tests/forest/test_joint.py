@@ -16,7 +16,7 @@ from collsched.compiler import compile
 from collsched.errors import InputError, UnreachableError
 from collsched.forest.bounds import allreduce_bound
 from collsched.forest.classes import classes
-from collsched.forest.joint import Joint, better_than_two_phases, joint
+from collsched.forest.joint import Joint, joint, ways
 from collsched.forest.optimum import Optimum, check_reachable, optimum
 from collsched.forest.problem import problem
 from collsched.topology import bundled
@@ -99,7 +99,9 @@ def test_gains_are_reached_by_verified_forests(topology: Topology, gain: str) ->
 def test_equal_boxes_are_left_alone(topology: Topology) -> None:
     collective = make_collective(topology, "allreduce")
     bound = allreduce_bound(topology, collective)
-    assert better_than_two_phases(topology, collective, _phases(topology, collective), bound) is None
+    found = ways(topology, collective, _phases(topology, collective), bound)
+    assert found.joint is found.winner is None
+    assert found.rate == found.two_phases == sum(collective.shards) / bound.ratio
     assert compile(topology).options["allreduce"] == "two-phase"
 
 
