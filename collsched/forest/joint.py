@@ -1,4 +1,4 @@
-"""An allreduce planned as a whole: where the data meets, and how its two halves share every link (lemma 11).
+"""An allreduce planned as a whole: where the data meets, and how its two halves share every link (lemma 14).
 
 In a reduce-scatter and then an allgather every link waits for the fullest one of either phase, and equal shares meet at
 all ranks. Planned together, reduction and broadcast run at once on shares of the links' bandwidths, and the roots have
@@ -120,7 +120,7 @@ def _attempts(
 ) -> Iterator[Columns]:
     """Like links and ranks treated alike; then, on small fabrics, each on its own.
 
-    At first with equal shares of both directions of a cable, if that is possible: trees that may use either are shallow.
+    At first with equal shares of both directions of a cable, if there are: trees that may use either are shallow.
     """
     halves = (out,) if opposite is not None else (problem(topology, collective, reverse=True), out)
     unit = int(np.gcd.reduce(out.capacity))
@@ -216,7 +216,7 @@ def _weights(topology: Topology, collective: Collective, columns: Columns, root:
 
 
 def _limit(columns: Columns, solution: Solution, opposite: NDArray[np.int32] | None) -> Fraction | None:
-    """A rate in GB/s that no trees can beat, from any prices ≥ 0: weak duality, in exact arithmetic (lemma 11)."""
+    """A rate in GB/s that no trees can beat, from any prices ≥ 0: weak duality, in exact arithmetic (lemma 14)."""
     largest = max(float(solution.cut_price.max()), *(float(price.max()) for price in solution.relay_price))
     if largest <= 0:
         return None

@@ -1,4 +1,4 @@
-"""The linear program of an allreduce whose two halves share the fabric (docs/algorithms.md, lemma 11).
+"""The linear program of an allreduce whose two halves share the fabric (docs/algorithms.md, lemma 14).
 
     max Σ x   such that   y⁺(S) ≥ x(S)          for every half, and every S that misses a terminal
                           y(into v) ≥ y(out of v)   for every half and relay v

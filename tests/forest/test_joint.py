@@ -11,6 +11,7 @@ import pytest
 from joint_oracle import best_rate, maximum
 from random_fabrics import fabric
 
+from collsched import _core
 from collsched.collective import Collective, make_collective
 from collsched.compiler import compile
 from collsched.errors import InputError, UnreachableError
@@ -18,7 +19,7 @@ from collsched.forest.bounds import allreduce_bound
 from collsched.forest.classes import classes
 from collsched.forest.joint import Joint, joint, ways
 from collsched.forest.optimum import Optimum, check_reachable, optimum
-from collsched.forest.problem import problem
+from collsched.forest.problem import arrays, problem
 from collsched.topology import bundled
 from collsched.topology.model import Link, Node, Topology
 
@@ -158,6 +159,16 @@ def test_joint_is_the_optimum_of_the_whole_program(block: int) -> None:
     assert exact > 3
 
 
+def test_every_violated_cut_lets_too_little_through() -> None:
+    instance = problem(boxes(4, 2), make_collective(boxes(4, 2), "allgather"), reverse=False)
+    sides = _core.violated_cuts(*arrays(instance, instance.capacity // 25), 3, 64)
+    assert len(sides) > 1
+    for side in sides:
+        leaving = (side[instance.src] != 0) & (side[instance.dst] == 0)
+        assert (instance.capacity[leaving] // 25).sum() < 3 * instance.weight[side != 0].sum()
+    assert _core.violated_cuts(*arrays(instance, instance.capacity), 3, 64) == []
+
+
 def test_the_reference_solves_a_known_program() -> None:
     """max 3x + 5y with x ≤ 4, 2y ≤ 12, 3x + 2y ≤ 18: the textbook's 36."""
     one = Fraction(1)
@@ -168,7 +179,7 @@ def test_the_reference_solves_a_known_program() -> None:
 def test_auto_takes_the_faster_at_the_size_asked_for() -> None:
     topology = bundled("unequal-boxes")
     large = compile(topology, size=1 << 30)
-    assert large.joint and set(large.collective.shards) == {0, 1}
+    assert large.joint and len(set(large.collective.shards)) > 1
     for size in (0, 1024, 1 << 20, 1 << 30):
         auto = compile(topology, size=size).predict(size).seconds
         for way in ("two-phase", "joint"):
