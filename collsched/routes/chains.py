@@ -97,10 +97,14 @@ class _Board:
         if both:
             self._move([(number, both[0])])
             return True
-        # A spine that the source cannot reach may still be the other colour of a chain.
-        others = [spine for spine in self._all_spines() if self._room((spine, b)) > 0]
-        tries = [(x, y) for x in leaving for y in [*arriving, *others] if x != y][:MOST_TRIES]
-        found = [moves for x, y in tries if (moves := self._chain(number, x, y)) is not None]
+        # The other colour of a chain may be a spine that the flow itself has no path over.
+        everywhere = self._all_spines()
+        out = [spine for spine in everywhere if self._room((a, spine)) > 0]
+        into = [spine for spine in everywhere if self._room((spine, b)) > 0]
+        tries = [(x, y, True) for x in leaving for y in into if x != y]
+        tries += [(y, x, False) for y in arriving for x in out if x != y]
+        chains = (self._chain(number, *choice) for choice in tries[:MOST_TRIES])
+        found = [moves for moves in chains if moves is not None]
         if found:
             self._move(min(found, key=len))
         return bool(found)
@@ -113,13 +117,13 @@ class _Board:
             self._put(number, spine)
             self.changed[number] = spine
 
-    def _chain(self, number: int, x: int, y: int) -> list[tuple[int, int]] | None:
-        """Moves that end with room everywhere: the flow goes to x, and whoever is in the way to the other of x and
-        y."""
+    def _chain(self, number: int, x: int, y: int, at_target: bool) -> list[tuple[int, int]] | None:
+        """Moves that end with room everywhere: the flow goes to x, whoever is in the way at its target (or else its
+        source) to y, and whoever is in the way there to x again."""
         moves = [(number, x)]
         moved = {number}
         used: Counter[tuple[int, int]] = Counter(self._links(number, x))
-        spine, at_target = x, True
+        spine = x
         while len(moves) < MOST_STEPS:
             current = moves[-1][0]
             link = self._links(current, spine)[1 if at_target else 0]
