@@ -43,7 +43,7 @@ def overfull(network: Network, subflows: Subflows, seconds: Fraction) -> I64:
 def perfect(network: Network, base: Subflows, bound: Fraction) -> Found:
     """A routing at the optimum, starting from `base`: whole flows, or a routing to be mended."""
     if within(network, base, bound):
-        return Found(base, bound, "no split needed")
+        return Found(base, bound, "no split needed" if len(base) == len(network.flows) else "overfull links mended")
     wrapped = _wrapped(network)
     if wrapped is not None and within(network, wrapped, bound):
         return Found(wrapped, bound, "wrapped around the spines")

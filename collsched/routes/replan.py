@@ -182,6 +182,18 @@ def _on_changed(network: Network, left: Subflows, rates: Mapping[int, Fraction],
 
 def _changed(left: Subflows, lost: np.ndarray, found: Subflows) -> int:
     """Subflows that are not among the new ones as they were."""
+    flows = 1 + max(int(left.flow.max(initial=-1)), int(found.flow.max(initial=-1)))
+    single = (np.bincount(left.flow, minlength=flows) == 1) & (np.bincount(found.flow, minlength=flows) == 1)
+    path = np.zeros(flows, np.int64)
+    path[found.flow] = found.path
+    alone = single[left.flow]
+    moved = int((alone & (lost | (path[left.flow] != left.path))).sum())
+    pieces, others = np.flatnonzero(~alone), np.flatnonzero(~single[found.flow])
+    return moved + _changed_pieces(left.take(pieces), lost[pieces], found.take(others))
+
+
+def _changed_pieces(left: Subflows, lost: np.ndarray, found: Subflows) -> int:
+    """The same, one by one, for flows of several pieces."""
     now = set(zip(found.flow.tolist(), found.offset.tolist(), found.bytes.tolist(), found.path.tolist(), strict=True))
     before = zip(left.flow.tolist(), left.offset.tolist(), left.bytes.tolist(), left.path.tolist(), strict=True)
     return sum(missing or entry not in now for missing, entry in zip(lost.tolist(), before, strict=True))
