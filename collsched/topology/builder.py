@@ -93,7 +93,7 @@ class Builder:
 
 def check_name(name: str) -> None:
     """Raises InputError unless `name` can be printed and told apart by eye."""
-    if not name or name != name.strip() or not name.isprintable():
-        raise InputError(f"name {name!r} is empty or cannot be printed; allowed are visible characters; rename it")
     if len(name) > MAX_NAME:
         raise InputError(f"name {name[:24] + '…'!r} is too long; allowed are {MAX_NAME} characters; shorten it")
+    if not name or name != name.strip() or not name.isprintable():
+        raise InputError(f"name {name!r} is empty or cannot be printed; allowed are visible characters; rename it")

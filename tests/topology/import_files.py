@@ -133,6 +133,57 @@ Ca\t1 "H-0b"\t\t# "n2 HCA-1"
 [1](0b) \t"S-01"[2]\t\t# lid 4 lmc 0 "leaf" lid 1 4xHDR
 """
 
+_HWLOC = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE topology SYSTEM "hwloc2.dtd">
+<topology version="2.0">
+  <object type="Machine" gp_index="1">
+    <object type="Package" gp_index="3">
+      <object type="PCIDev" gp_index="10" pci_busid="0000:01:00.0">
+        <object type="OSDev" gp_index="11" name="nvml0"/></object>
+      <object type="PCIDev" gp_index="30" subtype="NVSwitch" pci_busid="0000:61:00.0"/>
+    </object>
+    <object type="Package" gp_index="4">
+      <object type="PCIDev" gp_index="20" pci_busid="0000:02:00.0">
+        <object type="OSDev" gp_index="21" name="nvml1"/></object>
+    </object>
+  </object>
+  <distances2hetero nbobjs="3" kind="25" name="{name}">
+    <indexes length="20">{objects} </indexes>
+    <u64values length="20">1000000 {ab} {ac} {ab} 1000000 </u64values>
+    <u64values length="9">{bc} {ac} {bc} 0 </u64values>
+  </distances2hetero>
+</topology>
+"""
+_SWITCHED = _HWLOC.format(name="NVLinkBandwidth", objects="OSDev:11 OSDev:21 PCIDev:30", ab=0, ac=25000, bc=50000)
+_SOCKETS = """<topology version="2.0"><object type="Machine" gp_index="1">
+  <object type="{switch}" subtype="{subtype}" gp_index="3">
+    <object type="PCIDev" gp_index="10"><object type="OSDev" gp_index="11" name="cuda0"/></object></object>
+  <object type="{switch}" subtype="{subtype}" gp_index="4">
+    <object type="PCIDev" gp_index="20"><object type="OSDev" gp_index="21" name="cuda1"/></object></object>
+</object>
+<distances2hetero name="NVLinkBandwidth">
+  <indexes>OSDev:11 OSDev:21 {switch}:3 {switch}:4 </indexes>
+  <u64values>0 0 40000 0 0 0 0 40000 40000 0 0 0 0 40000 0 0 </u64values>
+</distances2hetero></topology>
+"""
+_BOARDS = _SOCKETS.format(switch="PCIDev", subtype="NVSwitch")
+_SOCKETS = _SOCKETS.format(switch="Package", subtype="")
+_GRAPHML = """<?xml version='1.0' encoding='utf-8'?>
+<graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+  <key id="d0" for="node" attr.name="kind" attr.type="string"><default>rank</default></key>
+  <key id="d1" for="edge" attr.name="bandwidth" attr.type="string" />
+  <key id="d2" for="edge" attr.name="latency" attr.type="double" />
+  <graph edgedefault="undirected">
+    <node id="a" /><node id="b" /><node id="s"><data key="d0">switch</data></node>
+    <edge source="a" target="s"><data key="d1">200 Gbit/s</data><data key="d2">1.5</data></edge>
+    <edge source="b" target="s"></edge>
+  </graph>
+</graphml>
+"""
+_NODE_LINK = """{"directed": true, "multigraph": false, "graph": {}, "nodes": [{"id": 0}, {"id": 1}],
+ "links": [{"bandwidth": 12.5, "source": 0, "target": 1}, {"latency": 0.7, "source": 1, "target": 0}]}
+"""
+
 CASES: dict[str, Case] = {
     "nccl": Case(_NCCL, (2, 3, 4)),
     "rccl": Case(_RCCL, (2, 2, 2)),
@@ -149,6 +200,11 @@ CASES: dict[str, Case] = {
     "smi-mesh": Case(_UNIFORM, (2, 2, 2), {"nvlink-rate": "25", "nvlink-shape": "mesh"}),
     "rocm": Case(_ROCM.format(weight=52, kind="PCIE"), (2, 4, 6), {"pcie-rate": "32", "cpu-rate": "20"}),
     "rocm-xgmi": Case(_ROCM.format(weight=15, kind="XGMI"), (2, 2, 2), {"nvlinks": "0-1:1", "nvlink-rate": "50"}),
+    "hwloc": Case(_SWITCHED, (2, 3, 4)),
+    "hwloc-cpus": Case(_SOCKETS, (2, 4, 6), {"cpu-rate": "32"}),
+    "hwloc-boards": Case(_BOARDS, (2, 5, 8), {"uplink-rate": "200"}),
+    "graphml": Case(_GRAPHML, (2, 3, 4), {"link-rate": "25"}),
+    "node-link": Case(_NODE_LINK, (2, 2, 2), {"link-rate": "25"}),
     "ibnet": Case(_IBNET, (2, 4, 6), {"hosts-are-ranks": "", "unnamed": "leave-out"}),
     "slurm": Case(_TREE, (5, 8, 14), {"hosts-are-ranks": "", "link-rate": "25", "uplink-rate": "100"}),
     "slurm-blocks": Case(_BLOCKS, (4, 7, 12), {"hosts-are-ranks": "", "link-rate": "25", "uplink-rate": "100"}),

@@ -78,6 +78,22 @@ def test_cables_count_once(tmp_path: Path):
     assert "# 1 HCAs are left out" in imported.text
 
 
+def test_graphs_keep_their_numbers(tmp_path: Path):
+    imported = read(tmp_path, CASES["graphml"].text, {"link-rate": "30"})
+    assert rate(imported, "a", "s") == rate(imported, "s", "a") == 25
+    assert rate(imported, "s", "b") == 30
+    assert {link.alpha for link in imported.topology.links} == {Fraction("1.5"), Fraction(1)}
+    imported = read(tmp_path, CASES["node-link"].text, {"link-rate": "30"})
+    assert (rate(imported, "0", "1"), rate(imported, "1", "0")) == (Fraction("12.5"), 30)
+
+
+def test_hwloc_links(tmp_path: Path):
+    imported = read(tmp_path, CASES["hwloc"].text)
+    assert (rate(imported, "gpu0", "nvswitch0"), rate(imported, "nvswitch0", "gpu1")) == (25, 50)
+    with pytest.raises(InputError, match="no NVLink or xGMI rates that join its 2 GPUs"):
+        read(tmp_path, CASES["hwloc"].text.replace("NVLinkB", "NVLinkb"))
+
+
 def test_hcas_meet_nics_in_order(tmp_path: Path):
     host, fabric = tmp_path / "topo.xml", tmp_path / "net.out"
     host.write_text(CASES["nccl"].text)
@@ -119,6 +135,10 @@ def test_host_and_fabric(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('{"nodes": ' + "[" * 100_000, "nested too deep|not JSON"),
+        ('{"nodes": [1], "links": []}', "'nodes' is not a list"),
+        (CASES["graphml"].text.replace('target="s"', 'target="t"', 1), r"file:8: edge to 't'"),
+        (CASES["hwloc"].text.replace("25000", "", 1), "8 values for 3 objects"),
         ("hello", "not a format that can be imported"),
         ("<graphs version='1'/>", "NCCL_GRAPH_FILE"),
         ("<system>", "not XML"),
@@ -187,6 +207,8 @@ SAMPLES: dict[str, tuple[int, dict[str, str]]] = {
     "oci_topo-flattened.xml": (8, NVSWITCH),
     "smi_topo_m_8xH100.txt": (8, {"nvlink-rate": "25", "nvlink-shape": "switch"}),
     "rocm_smi_showtopo_4gpu_pcie.txt": (4, {"pcie-rate": "32", "cpu-rate": "20"}),
+    "hwloc_nvidiaDGX2.xml": (16, {"uplink-rate": "200"}),
+    "hwloc_power8gpudistances.xml": (4, {"cpu-rate": "32"}),
     "topograph_ibnetdiscover_example.out": (121, {"unnamed": "leave-out", "hosts-are-ranks": ""}),
     "slurm_tree_topology.conf": (96, RANKS),
     "slurm_block_topology.conf": (96, RANKS),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from collsched.errors import InputError, TopologyError
 from collsched.topology.document import Source, read_text
-from collsched.topology.importers import ibnet, nccl, rocm, slurm, smi, topograph
+from collsched.topology.importers import graphml, hwloc, ibnet, nccl, nodelink, rocm, slurm, smi, topograph
 from collsched.topology.importers.combine import combine, write
 from collsched.topology.importers.draft import EXAMPLES, MAX_HOSTS, Fabric, Host, Request
 from collsched.topology.model import Topology
@@ -38,6 +38,9 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 FORMATS = (
     Format("NCCL or RCCL topology XML", _pattern(r"<(system|graphs)[\s>/]"), nccl.read),
+    Format("GraphML", _pattern(r"<(\w+:)?graphml[\s>]"), graphml.read),
+    Format("hwloc XML", _pattern(r"<topology[\s>][^<]*<object\b"), hwloc.read),
+    Format("node-link JSON", _pattern(r'\A\s*\{[^\0]*"nodes"\s*:'), nodelink.read),
     Format("nvidia-smi topo -m", _pattern(r"^\s*(\x1b\[\dm)?\s*GPU0\b[^|\n]*\n(.*\n)?GPU0\s+X\b"), smi.read),
     Format("rocm-smi --showtopo", _pattern(r"^=+ ?(Link Type|Weight|Hops) between two GPUs ?=+"), rocm.read),
     Format("ibnetdiscover", _pattern(r'^(Switch|Ca)\s+\d+\s+"[SH]-'), ibnet.read, fabric=True),
@@ -102,7 +105,7 @@ def import_topology(
     assert whole is not None
     title = name or "-".join(Path(file).stem for file in files)
     text = write(whole, title, tuple(Path(file).name for file in files), rates)
-    topology = read_topology(text, Source(" + ".join(files)), {})
+    topology = read_topology(text, Source(f"{' + '.join(files)}, imported"), {})
     return Imported(topology, text, tuple(format.name for format in formats))
 
 

@@ -105,6 +105,7 @@ def _lines(draft: Host, name: str, files: tuple[str, ...], rates: str) -> Iterat
     yield from ("collsched: topology/1", f"name: {quote(name)}", "nodes:")
     for node, vertex in draft.nodes.items():
         host = f", host: {quote(escape(vertex.host))}" if vertex.host else ""
+        host += "".join(f", {key}: {quote(escape(value))}" for key, value in vertex.more)
         about = f"  # {_comment(vertex.about)}" if vertex.about else ""
         yield f"  - {{name: {quote(escape(node))}, kind: {vertex.kind}{host}}}{about}"
     if draft.wires:
@@ -115,7 +116,7 @@ def _lines(draft: Host, name: str, files: tuple[str, ...], rates: str) -> Iterat
 
 def _link(wire: Wire) -> str:
     ends = ("a", "b") if wire.both else ("src", "dst")
-    latency = "" if wire.latency is None else f", latency: {quote(wire.latency)}"
+    latency = "" if wire.latency is None else f", latency: {wire.latency}"
     return (
         f"  - {{{ends[0]}: {quote(escape(wire.a))}, {ends[1]}: {quote(escape(wire.b))}, "
         f"bandwidth: {exact(wire.rate.value)}{latency}}}  # {_comment(wire.rate.source)}"

@@ -69,6 +69,7 @@ class Vertex:
     kind: Literal["rank", "switch"]
     about: str = ""
     host: str | None = None
+    more: tuple[tuple[str, str], ...] = ()  # other keys of a node in the explicit form
 
 
 @dataclass(frozen=True, slots=True)

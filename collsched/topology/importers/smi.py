@@ -9,7 +9,7 @@ from collsched.topology.document import Source
 from collsched.topology.importers.draft import MAX_GPUS, Host, Port, Rate, Request, Vertex, Wire, per_link
 from collsched.topology.importers.links import connected, joined_sockets
 
-_NAME = re.compile(r"(GPU|NIC|mlx\d+_|bnxt_re|rdmap|efa_|cxi)\d*\w*", re.ASCII)
+_NAME = re.compile(r"(GPU|NIC|mlx\d+_|bnxt_re|rdmap|efa_|cxi)\w{0,32}", re.ASCII)
 _CELL = re.compile(r"X|NV\d{1,3}|PIX|PXB|PHB|NODE|SYS", re.ASCII)
 _AFFINITY = "CPU Affinity"
 _ESCAPE = re.compile(r"\x1b\[[\d;]*m")
