@@ -6,7 +6,7 @@ others stay. That keeps nearly every flow whole, and where the result meets the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -34,7 +34,7 @@ def within(network: Network, subflows: Subflows, seconds: Fraction) -> bool:
 
 def overfull(network: Network, subflows: Subflows, seconds: Fraction) -> I64:
     """Links that take longer than `seconds` even with a byte less on each piece."""
-    spare = network.loads(subflows) - network.crowds(subflows)
+    spare = network.loads(replace(subflows, bytes=subflows.bytes - 1))
     near = np.flatnonzero(spare / network.rate > float(seconds) * (1 - 1e-9))
     room = {int(c): int(seconds * c * GIGA / network.unit) for c in np.unique(network.capacity[near])}
     return near[[int(spare[link]) > room[int(network.capacity[link])] for link in near.tolist()]]
