@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from collsched.collective import Collective, Kind
 from collsched.errors import VerificationError
+from collsched.forest.bounds import allreduce_bound
 from collsched.forest.check import ForestReport, check_forest
 from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum
@@ -23,7 +24,7 @@ from collsched.topology.model import Topology
 class PlanReport:
     """What verification found. `ratio` is what the forests' loads give, `bound` what cuts or prices prove, in 1/(GB/s)
     per unit of shard weight: sums over the phases; where the phases share the links, what all loads together give, and
-    the larger of the phases' bounds. `seconds` maps each stage to its time."""
+    the bound of the whole allreduce. `seconds` maps each stage to its time."""
 
     forests: tuple[ForestReport, ...]
     schedule: Report
@@ -74,7 +75,7 @@ def audit(
     result = verify(topology, lowered, claimed=ratio)
     proven = sum((optimum.ratio for optimum in bound), Fraction(0))
     if together:
-        ratio, proven = result.ratio, max(optimum.ratio for optimum in bound)
+        ratio, proven = result.ratio, allreduce_bound(topology, collective).ratio
     seconds = {"check": checked - start, "lower": ready - checked, "verify": time.perf_counter() - ready}
     return PlanReport(reports, result, ratio, proven, seconds)
 
