@@ -98,7 +98,9 @@ def parse_xml(text: str, source: Source) -> Element:
             error.lineno, f"not XML: {reason}; allowed is a whole XML file; check that it is not cut off"
         ) from None
     except (UnicodeError, LookupError, ValueError) as error:  # an encoding that expat does not know
-        raise TopologyError(f"{source.name}: not XML ({error}); allowed is UTF-8; save it with that encoding") from None
+        raise TopologyError(
+            f"{source.name}: not XML ({str(error)[:60]}); allowed is UTF-8; save it with that encoding"
+        ) from None
     if reader.root is None:
         raise source.error(1, "no XML element; allowed is one; check that the file is not empty")
     return reader.root
