@@ -29,6 +29,7 @@ PIPELINES: tuple[Pipeline, ...] = ("auto", "fast", "guaranteed")
 Allreduce = Literal["auto", "two-phase", "joint"]
 ALLREDUCES: tuple[Allreduce, ...] = ("auto", "two-phase", "joint")
 DEFAULT_SIZE = 256 * 2**20  # bytes
+JOINT_RANKS = 256  # beyond, packing both halves takes up to a minute, and the trees are deep: only on request
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def compile(
 
     `allreduce`: "two-phase" for a reduce-scatter and then an allgather; "joint" for both at once on shares of the
     links, with the roots' weights chosen too; "auto" for the one that is predicted
-    to be faster at `size`.
+    to be faster at `size`, of groups of up to JOINT_RANKS ranks.
 
     `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, which its
     exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans. `stages`
@@ -86,7 +87,8 @@ def compile(
         check_reachable(topology, collective)
 
     request = _Request(topology, collective, stage, size, trees_per_root, seed, pipeline)
-    if collective.kind is not Kind.ALLREDUCE or allreduce == "two-phase" or trees_per_root or shards is not None:
+    tried = allreduce == "joint" or (allreduce == "auto" and len(collective.group) <= JOINT_RANKS)
+    if collective.kind is not Kind.ALLREDUCE or not tried or trees_per_root or shards is not None:
         return _in_phases(request)
     return _allreduce(request, required=allreduce == "joint")
 

@@ -123,3 +123,14 @@ def test_unreachable_ranks_name_a_witness() -> None:
     with pytest.raises(UnreachableError, match="rank r0 cannot be reached from rank r1"):
         compile(cut, "allgather")
     assert compile(cut, "broadcast", root="r0").report.optimal
+
+
+def test_a_large_allreduce_is_joint_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two unequal boxes gain a third by running both phases at once; `auto` tries it on groups up to its limit."""
+    from collsched import compiler
+
+    topology = bundled("unequal-boxes", boxes=2)
+    assert compiler.compile(topology, "allreduce").options["allreduce"] == "joint"
+    monkeypatch.setattr(compiler, "JOINT_RANKS", 11)
+    assert compiler.compile(topology, "allreduce").options["allreduce"] == "two-phase"
+    assert compiler.compile(topology, "allreduce", allreduce="joint").options["allreduce"] == "joint"

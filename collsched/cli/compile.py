@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "two-phase", "joint"]),
     default="auto",
     show_default=True,
-    help="An allreduce in two phases, or as both at once on shares of the links; auto takes the faster.",
+    help="An allreduce in two phases, or as both at once on shares of the links; auto takes the faster, "
+    "of up to 256 ranks.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal plans.")
 @common.force_option
