@@ -34,6 +34,9 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(FENCE.findall(guide)[0][1])
     (tmp_path / "sizes.yaml").write_text("".join(f"box0/gcd{i}: {i % 3}\n" for i in range(16)))
     (tmp_path / "train.py").write_text("import collsched; assert collsched.compile")
+    gpu = '<pci busid="{0}" class="0x030200"><gpu dev="{0}" sm="80"><nvlink target="{1}" count="4"/></gpu></pci>'
+    host = f'<system><cpu numaid="0">{gpu.format(0, 1)}{gpu.format(1, 0)}</cpu></system>'
+    (tmp_path / "topo.xml").write_text(host)
     first = re.search(r"^collsched compile .* -o plan.cs(?= &&)", text, re.MULTILINE)
     assert first is not None
     for command in (first[0], *commands):
