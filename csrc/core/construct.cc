@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kUnitRoots = 32;     // roots grown last, as single trees, so that odd slots are used up
 constexpr std::int64_t kMaxPieces = 64;    // trees that one root may be cut into by growth
 constexpr std::int64_t kLeastForced = 1024; // edges beyond capacity after which an attempt is given up:
-constexpr double kForcedShare = 0.003;      // so many, and this share of the edges of one tree a root
+constexpr double kForcedShare = 0.003;      // so many, and this share of the edges of a forest of one tree a root
 constexpr NestPolicy kPolicies[] = {{4, 2, true}, {4, 4, false}, {64, 2, true}, {1.25, 1.25, false}}; // per attempt
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }

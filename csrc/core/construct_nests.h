@@ -3,7 +3,7 @@
 // A tree rooted outside a set X must enter X once; whatever it enters a second time is taken from
 // the set's slack c⁻(X) − k·w(V∖X). On a fabric that is bound at its hosts the slack is zero, and a
 // tree that enters a host twice is an overload that repair has to find later. The family comes from
-// two cues, both cheap and both only hints, since the forest is certified afterwards:
+// three cues, all cheap and all only hints, since the forest is certified afterwards:
 //   - tiers of bandwidth: the components that stay connected over the faster links;
 //   - levels of switches: the components left when switches far from any rank are deleted;
 //   - stars: a switch with the ranks that hang on it alone. Routes may pass through a star on their

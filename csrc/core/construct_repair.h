@@ -3,8 +3,10 @@
 // A move takes rank v of tree t off its route and onto another one, from any rank of t that is not
 // below v; a backward search from v finds it. Moves over arcs with room come first; when none helps,
 // a bounded number of moves may shift an overload elsewhere at a price that grows with an arc's
-// history, as in negotiated-congestion routing (PathFinder, McMurchie and Ebeling 1995). Trees stay
-// spanning trees throughout; the sum of overloads is what falls.
+// history, as in negotiated-congestion routing (PathFinder, McMurchie and Ebeling 1995). When rounds
+// bring nothing, full arcs with roomy ones beside them are loosened, and whole parts of trees regrown.
+// Trees stay spanning trees throughout. The sum of overloads is what should fall: nothing forces it to,
+// so the work is bounded, in arcs looked at per tree edge, and the caller is told of a failure.
 #pragma once
 
 #include <cstdint>
