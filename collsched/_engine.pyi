@@ -5,6 +5,17 @@ from numpy.typing import NDArray
 
 from collsched.runtime.layout import Layout
 
+# opcode, chunk, peer, slot, join of every instruction; where joins begin, their members
+Arrays = tuple[
+    NDArray[np.uint8],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int64],
+    NDArray[np.int32],
+    NDArray[np.int64],
+    NDArray[np.int32],
+]
+
 class World:
     def __init__(self, fd: int, rank: int) -> None: ...
     @staticmethod
@@ -18,7 +29,10 @@ class World:
     def failure(self) -> str: ...
 
 class Connection:
-    def call(self, count: int, dtype: int, op: int, input: Any, output: Any) -> None: ...
+    def call(
+        self, count: int, dtype: int, op: int, source: int, source_count: int, target: int, target_count: int
+    ) -> None: ...
+    def agree(self, count: int, dtype: int, op: int) -> tuple[int, int, int]: ...
     def close(self) -> None: ...
     @property
     def shared_bytes(self) -> int: ...
@@ -28,13 +42,7 @@ def connect(
     index: int,
     digest: str,
     collective: str,
-    opcode: NDArray[np.uint8],
-    chunk: NDArray[np.int32],
-    peer: NDArray[np.int32],
-    slot: NDArray[np.int64],
-    join: NDArray[np.int32],
-    join_ptr: NDArray[np.int64],
-    join_member: NDArray[np.int32],
+    program: Arrays,
     chunks: int,
     slots: int,
     arena_bytes: int,
@@ -43,5 +51,5 @@ def connect(
     timeout: float,
     layout: Layout,
 ) -> Connection: ...
-def examine(array: Any) -> tuple[int, int]: ...
+def examine(array: Any) -> tuple[int, int, int, int, bool]: ...
 def die_with_parent(parent: int) -> bool: ...

@@ -1,41 +1,56 @@
-"""Execution of plans: `connect(plan)` gives a Communicator inside a rank that `collsched launch` started."""
+"""Execution of plans: `connect(plan)` gives a Communicator.
+
+An engine is a module of this package with
+
+    connect(plan, tuning=None, wirings=None)   this rank's Communicator; returns once all ranks have connected
+    launched()                                 whether this process was started as a rank of this engine
+
+and a class that implements `engine.Engine`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from collsched.errors import InputError, MissingComponentError
 from collsched.runtime.communicator import Communicator
 
 if TYPE_CHECKING:
-    from collsched.runtime.shm import Executable, Tuning
+    from collsched.runtime.engine import Executable
 
 __all__ = ["ENGINES", "Communicator", "connect", "require_engine"]
 
 ENGINES = ("shm", "mpi", "nccl", "cuda")
-_PRESENT = ("shm",)
 
 
 def require_engine(engine: str) -> str:
-    """The engine that a name stands for. Raises MissingComponentError for one that this version does not have,
-    InputError for an unknown name."""
+    """The engine that a name stands for; auto is the one that this process was launched for, else shm.
+
+    Raises MissingComponentError for one that this version does not have, InputError for an unknown name.
+    """
     if engine == "auto":
-        return "shm"
+        return next((name for name in _present() if _module(name).launched()), "shm")
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r}; choose auto, {', '.join(ENGINES)}")
-    if engine not in _PRESENT:
-        raise MissingComponentError(
-            f"engine {engine!r} is not part of this version; it has shm, which runs all ranks on this machine"
-        )
+    if engine not in _present():
+        raise MissingComponentError(f"engine {engine!r} is not part of this version; it has {' and '.join(_present())}")
     return engine
 
 
-def connect(plan: Executable, engine: str = "auto", tuning: Tuning | None = None) -> Communicator:
-    """This rank's end of a plan; returns once all ranks have connected.
+def connect(plan: Executable, engine: str = "auto", tuning: Any = None) -> Communicator:
+    """This rank's end of a plan; returns once all ranks have connected. `tuning`: of the engine's own class.
 
-    Raises MissingComponentError for an engine that this version does not have, and what `runtime.shm.connect` raises.
+    Raises MissingComponentError for an engine that this version does not have, and what the engine's `connect` raises.
     """
-    require_engine(engine)
-    from collsched.runtime import shm
+    communicator: Communicator = _module(require_engine(engine)).connect(plan, tuning)
+    return communicator
 
-    return shm.connect(plan, tuning)
+
+def _present() -> list[str]:
+    return [name for name in ENGINES if find_spec(f"{__name__}.{name}") is not None]
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{name}")

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +25,7 @@ from collsched.errors import EngineError, InputError
 from collsched.runtime import shm
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
+from collsched.runtime.engine import Executable, Wirings, select
 from collsched.runtime.launch import Ranks, raising_signals
 from collsched.runtime.layout import Role
 from collsched.units import format_bytes
@@ -130,30 +130,31 @@ class Data:
         """The input of a rank, None if it gives nothing."""
         if role.gives == "nothing":
             return None
-        return _repeat(self.values.inputs[role.rank], *role.span(role.gives, self.case.elements))
+        mine = self.values.inputs[role.rank]
+        parts = [_repeat(mine, *span) for span in role.spans(role.given, self.case.elements)]
+        return np.concatenate(parts) if parts else mine[:0].copy()
 
     def wrong(self, role: Role, result: Array | None) -> int:
         """The number of elements of a rank's output that are not what they must be."""
         if role.gets == "nothing" or result is None:
             return 0
-        first, last = role.span(role.gets, self.case.elements)
         if not PROMISES[role.collective.kind].reduced:
-            return int(np.count_nonzero(result != self._copied(first, last)))
+            return int(np.count_nonzero(result != self._copied(role)))
+        first, last = next(iter(role.spans(role.got, self.case.elements)), (0, 0))
         expected, slack = self.values.reduced
         if slack is None:
             return int(np.count_nonzero(result != _repeat(expected, first, last)))
         off = np.abs(decode(result, self.case.dtype).astype(np.float64) - _repeat(expected, first, last))
         return int(np.count_nonzero(~(off <= _repeat(slack, first, last))))  # a NaN is wrong
 
-    def _copied(self, first: int, last: int) -> Array:
-        """Elements [first, last) of a buffer whose shards come from their owners, or from the root."""
-        collective, count = self.values.collective, self.case.elements
-        borders = [border * count // sum(collective.shards) for border in accumulate(collective.shards, initial=0)]
+    def _copied(self, role: Role) -> Array:
+        """What a rank gets whose shards come from their owners, or from the root."""
+        collective, borders = role.collective, role.borders(self.case.elements)
         parts = [np.empty(0, carrier(self.case.dtype))]
-        for owner, low, high in zip(collective.owners, borders[:-1], borders[1:], strict=True):
-            source = owner if PROMISES[collective.kind].before == "owner" else collective.root
-            if max(low, first) < min(high, last) and source is not None:
-                parts.append(_repeat(self.values.inputs[source], max(low, first), min(high, last)))
+        for shard in np.flatnonzero(role.got):
+            source = collective.owners[shard] if PROMISES[collective.kind].before == "owner" else collective.root
+            if source is not None:
+                parts.append(_repeat(self.values.inputs[source], int(borders[shard]), int(borders[shard + 1])))
         return np.concatenate(parts)
 
 
@@ -213,7 +214,7 @@ class _Report:
 
 
 def run_plan(
-    plan: shm.Executable, cases: Sequence[Case], *, iterations: int = 3, tuning: shm.Tuning | None = None
+    plan: Executable, cases: Sequence[Case], *, iterations: int = 3, tuning: shm.Tuning | None = None
 ) -> Generator[Row, None, None]:
     """Run every case on one process a rank, all on this machine, and yield its row.
 
@@ -225,12 +226,12 @@ def run_plan(
     ranks = len(plan.topology.ranks)
     _check_memory(cases, ranks)
     # Before the fork, so that the ranks share it.
-    wiring, data = shm.Wiring.of(plan), _prepare(plan.collective, cases)
+    wirings, data = _known(plan, cases), _prepare(plan.collective, cases)
     reader, writer = os.pipe()
     report = _Report(cases, ranks)
     try:
         with raising_signals(), Ranks(ranks) as job:
-            job.start(lambda rank, fd: _rank_main(plan, wiring, data, iterations, tuning, rank, fd, writer))
+            job.start(lambda rank, fd: _rank_main(plan, wirings, data, iterations, tuning, rank, fd, writer))
             os.close(writer)
             writer = -1
             failed = None
@@ -261,6 +262,14 @@ def _check_memory(cases: Sequence[Case], ranks: int) -> None:
         )
 
 
+def _known(plan: Executable, cases: Sequence[Case]) -> Wirings:
+    """The schedules for these sizes, and the transfers' numbers."""
+    wirings = Wirings()
+    for nbytes in {case.bytes for case in cases}:
+        _ = wirings.get(select(plan, nbytes), 1).slots
+    return wirings
+
+
 def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
     values: dict[tuple[str, str, str], Values] = {}
     data = []
@@ -276,8 +285,8 @@ def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
 
 
 def _rank_main(
-    plan: shm.Executable,
-    wiring: shm.Wiring,
+    plan: Executable,
+    wirings: Wirings,
     data: Sequence[Data],
     iterations: int,
     tuning: shm.Tuning | None,
@@ -292,10 +301,10 @@ def _rank_main(
 
     try:
         shm.join(fd, rank)
-        with shm.connect(plan, tuning, wiring) as communicator:
-            role = Role(plan.collective, wiring.schedule.chunks, rank)
+        with shm.connect(plan, tuning, wirings) as communicator:
+            role = Role(plan.collective, plan.schedule().chunks, rank)
             for number, case in enumerate(data):
-                wrong, seconds = _measure(communicator, role, case, iterations)
+                wrong, seconds = measure(communicator, role, case, iterations)
                 tell({"case": number, "wrong": wrong, "seconds": seconds})
     except EngineError as error:
         tell({"error": str(error)[:2000]})
@@ -303,7 +312,7 @@ def _rank_main(
     return 0
 
 
-def _measure(communicator: Communicator, role: Role, data: Data, iterations: int) -> tuple[int, float]:
+def measure(communicator: Communicator, role: Role, data: Data, iterations: int) -> tuple[int, float]:
     """(wrong elements of the first and the last call, median seconds of one call).
 
     Into a separate output, so that a change of the input shows too. A call without elements lines the ranks up first.
@@ -311,8 +320,8 @@ def _measure(communicator: Communicator, role: Role, data: Data, iterations: int
     case = data.case
     given = data.given(role)
     original = None if given is None else given.copy()
-    first, last = role.span(role.gets, case.elements)
-    result = None if role.gets == "nothing" else np.empty(last - first, carrier(case.dtype))
+    size = role.size(role.got, case.elements)
+    result = None if role.gets == "nothing" else np.empty(size, carrier(case.dtype))
     wrong, times = 0, []
     for i in range(iterations):
         checked = i in (0, iterations - 1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from collsched._engine import Connection, examine
 from collsched.collective import Kind
-from collsched.errors import InputError
-from collsched.runtime.dtypes import DTYPES, carrier, dtype_code, op_code
+from collsched.errors import EngineError, InputError
+from collsched.runtime.buffers import Buffer, open_buffer
+from collsched.runtime.dtypes import carrier, op_code
+from collsched.runtime.engine import RELAY, Call, Engine, Executable, RankPlan, Wirings, select
 from collsched.runtime.layout import Part, Role
+from collsched.runtime.pending import Handle, Job, Worker
 
-Buffer = Any  # a numpy array, or any object in CPU memory with DLPack or the buffer protocol
+Array = Any  # of numpy, torch, cupy; or any object with DLPack, the buffer protocol, __array_interface__
+_SIZES_KEPT = 256
 
 
 class Communicator:
@@ -24,64 +29,118 @@ class Communicator:
 
     `dtype` names the element type where the array cannot tell, such as bfloat16 kept in uint16. `count`, the elements
     of the whole buffer, is needed only where it does not follow from the arrays: unequal shards that do not divide.
-    Raises InputError for arguments that cannot be right, EngineError if the ranks disagree or one of them fails.
+    With `wait=False` a method returns a Handle at once, and the call goes on while the caller computes; further calls
+    follow it in order. Raises InputError for arguments that cannot be right, EngineError if the ranks disagree or one
+    of them fails.
     """
 
-    def __init__(self, role: Role, ranks: int, connection: Connection) -> None:
-        self._role = role
-        self._connection = connection
-        self.rank = role.rank
-        self.ranks = ranks
+    def __init__(self, plan: Executable, engine: Engine, wirings: Wirings | None = None) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._wirings = wirings or Wirings()
+        self._role = Role(plan.collective, plan.schedule().chunks, engine.rank)
+        self._loaded: dict[tuple[str, int], Any] = {}
+        self._chosen: OrderedDict[int, tuple[str, int]] = OrderedDict()  # bytes → key of what was loaded
+        self._worker = Worker(f"collsched {plan.collective.kind}")
+        self._closed = False
+        self.rank = engine.rank
+        self.ranks = engine.ranks
 
     @property
     def kind(self) -> Kind:
         """The collective that this communicator executes."""
         return self._role.collective.kind
 
-    def allreduce(self, x: Buffer = None, out: Buffer = None, *, op: str = "sum", dtype: str | None = None) -> Buffer:
+    @property
+    def engine(self) -> str:
+        """The name of the engine: shm, mpi, nccl or cuda."""
+        return self._engine.name
+
+    def allreduce(
+        self, x: Array = None, out: Array = None, *, op: str = "sum", dtype: str | None = None, wait: bool = True
+    ) -> Any:
         """Every rank of the group gets the reduction of all `x`, in `x` itself or in `out`."""
-        return self._call(Kind.ALLREDUCE, x, out, op, dtype)
+        return self._call(Kind.ALLREDUCE, x, out, op, dtype, None, wait)
 
     def allgather(
-        self, x: Buffer = None, out: Buffer = None, *, dtype: str | None = None, count: int | None = None
-    ) -> Buffer:
+        self,
+        x: Array = None,
+        out: Array = None,
+        *,
+        dtype: str | None = None,
+        count: int | None = None,
+        wait: bool = True,
+    ) -> Any:
         """`x` is this rank's shard; every rank of the group gets all shards, in rank order, in `out` or a new array."""
-        return self._call(Kind.ALLGATHER, x, out, "sum", dtype, count)
+        return self._call(Kind.ALLGATHER, x, out, "sum", dtype, count, wait)
 
     def reduce_scatter(
-        self, x: Buffer = None, out: Buffer = None, *, op: str = "sum", dtype: str | None = None
-    ) -> Buffer:
+        self, x: Array = None, out: Array = None, *, op: str = "sum", dtype: str | None = None, wait: bool = True
+    ) -> Any:
         """`x` is a whole buffer; this rank gets its shard of their reduction, in `out` or a new array."""
-        return self._call(Kind.REDUCE_SCATTER, x, out, op, dtype)
+        return self._call(Kind.REDUCE_SCATTER, x, out, op, dtype, None, wait)
 
-    def broadcast(self, x: Buffer = None, out: Buffer = None, *, dtype: str | None = None) -> Buffer:
+    def broadcast(self, x: Array = None, out: Array = None, *, dtype: str | None = None, wait: bool = True) -> Any:
         """The root's `x` arrives in every other rank's `x` (or `out`)."""
-        return self._call(Kind.BROADCAST, x, out, "sum", dtype)
+        return self._call(Kind.BROADCAST, x, out, "sum", dtype, None, wait)
 
-    def reduce(self, x: Buffer = None, out: Buffer = None, *, op: str = "sum", dtype: str | None = None) -> Buffer:
+    def reduce(
+        self, x: Array = None, out: Array = None, *, op: str = "sum", dtype: str | None = None, wait: bool = True
+    ) -> Any:
         """The root gets the reduction of all `x`, in `x` itself or in `out`; the others get None."""
-        return self._call(Kind.REDUCE, x, out, op, dtype)
+        return self._call(Kind.REDUCE, x, out, op, dtype, None, wait)
 
     def gather(
-        self, x: Buffer = None, out: Buffer = None, *, dtype: str | None = None, count: int | None = None
-    ) -> Buffer:
+        self,
+        x: Array = None,
+        out: Array = None,
+        *,
+        dtype: str | None = None,
+        count: int | None = None,
+        wait: bool = True,
+    ) -> Any:
         """`x` is this rank's shard; the root gets all shards, in rank order, in `out` or a new array."""
-        return self._call(Kind.GATHER, x, out, "sum", dtype, count)
+        return self._call(Kind.GATHER, x, out, "sum", dtype, count, wait)
 
     def scatter(
-        self, x: Buffer = None, out: Buffer = None, *, dtype: str | None = None, count: int | None = None
-    ) -> Buffer:
+        self,
+        x: Array = None,
+        out: Array = None,
+        *,
+        dtype: str | None = None,
+        count: int | None = None,
+        wait: bool = True,
+    ) -> Any:
         """The root's `x` is a whole buffer; every rank gets its shard in `out` (the root: or in a new array)."""
-        return self._call(Kind.SCATTER, x, out, "sum", dtype, count)
+        return self._call(Kind.SCATTER, x, out, "sum", dtype, count, wait)
 
-    def call(self, x: Buffer = None, out: Buffer = None, *, op: str = "sum", **options: Any) -> Buffer:
+    def all_to_all(self, x: Array = None, out: Array = None, *, dtype: str | None = None, wait: bool = True) -> Any:
+        """`x` has a part for every rank, in rank order; this rank gets its part of every rank's, in rank order, in
+        `out` or a new array. Part j of m elements on n ranks begins at ⌊j × m / n⌋."""
+        return self._call(Kind.ALL_TO_ALL, x, out, "sum", dtype, None, wait)
+
+    def call(self, x: Array = None, out: Array = None, *, op: str = "sum", **options: Any) -> Any:
         """The plan's collective, whichever it is, with the arguments of its own method."""
         op = op if self.kind.reduces else "sum"
-        return self._call(self.kind, x, out, op, options.get("dtype"), options.get("count"))
+        return self._call(self.kind, x, out, op, options.get("dtype"), options.get("count"), options.get("wait", True))
+
+    def empty(self, shape: int | tuple[int, ...], dtype: str = "float32") -> Any:
+        """A new array that the engine moves without copying it first; of numpy where buffers live in CPU memory. It
+        lives as long as somebody refers to it."""
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        element = carrier(dtype)
+        size = int(np.prod(shape, dtype=np.int64))
+        memory = self._engine.empty(size * element.itemsize)
+        if self._engine.device != "cpu":
+            return memory.view(element)[:size].reshape(shape)
+        return np.frombuffer(memory, element, size).reshape(shape)
 
     def close(self) -> None:
-        """Say that this rank makes no more calls. Calls of other ranks that need it fail."""
-        self._connection.close()
+        """Finish the calls under way, and say that this rank makes no more. Calls of other ranks that need it fail."""
+        if not self._closed:
+            self._closed = True
+            self._worker.stop()
+            self._engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -91,34 +150,85 @@ class Communicator:
     ) -> None:
         self.close()
 
-    def _call(self, kind: Kind, x: Buffer, out: Buffer, op: str, dtype: str | None, count: int | None = None) -> Buffer:
+    def _call(self, kind: Kind, x: Array, out: Array, op: str, dtype: str | None, count: int | None, wait: bool) -> Any:
         if kind is not self.kind:
             raise InputError(f"this plan was compiled for {self.kind}, not {kind}; compile one with `-c {kind}`")
-        role, operation = self._role, op_code(op)
+        if self._closed:
+            raise EngineError(f"this communicator is closed; connect again for another {kind}")
+        op_code(op)
+        role = self._role
         if role.gives == "nothing" and out is None:
             x, out = None, x
         if out is None and role.gives == role.gets:
             out = x
         self._check_presence(x, out)
-        source, source_size, code = self._open(x, dtype)
-        target, target_size, target_code = self._open(out, dtype)
-        if source is None and target is None and role.gives == role.gets == "nothing":
-            self._connection.call(-1, 0, operation, None, None)
-            return None
-        code = target_code if source is None else code
-        if target is not None and target_code != code:
-            raise InputError(f"input is {DTYPES[code]}, output {DTYPES[target_code]}; they have one element type")
-        count = self._count(source_size, target_size, count)
+        source, target = (None if a is None else open_buffer(a, dtype, self._engine.device) for a in (x, out))
+        call = self._agreeable(source, target, op, count)
         if target is None and role.gets != "nothing":
-            first, last = role.span(role.gets, count)
-            out = target = np.empty(last - first, carrier(DTYPES[code]))
-        try:
-            self._connection.call(count, code, operation, source, target)
-        except TypeError:
-            raise InputError("the output is read-only; give an array that can be written") from None
-        return out
+            assert source is not None
+            out = self._new(role.size(role.got, call.count), source)
+            target = open_buffer(out, source.dtype, self._engine.device)
+        if call.count != RELAY:
+            source = self._check_buffers(call, source, target)
+        return self._start(call, source, target, out, wait)
 
-    def _check_presence(self, x: Buffer, out: Buffer) -> None:
+    def _agreeable(self, source: Buffer | None, target: Buffer | None, op: str, count: int | None) -> Call:
+        """The call that this rank makes, from its arrays."""
+        known = source or target
+        if known is None:
+            return Call(RELAY, "float32", op)
+        if source is not None and target is not None and source.dtype != target.dtype:
+            raise InputError(f"input is {source.dtype}, output {target.dtype}; they have one element type")
+        if count is None:
+            count = self._role.count(*(None if buffer is None else buffer.count for buffer in (source, target)))
+        if count is None:
+            raise InputError(
+                f"rank {self.rank}: {known.count} elements do not tell the size of the whole buffer; pass count="
+            )
+        return Call(count, known.dtype, op)
+
+    def _start(self, call: Call, source: Buffer | None, target: Buffer | None, out: Array, wait: bool) -> Any:
+        job = partial(self._perform, call, source, target)
+        if self._engine.queues:
+            job()
+            return out if wait else Handle(out, self._engine.mark())
+        if wait and not self._worker.busy:
+            job()
+            return out
+        interrupted = partial(self._engine.abort, f"rank {self.rank} was interrupted")
+        handle = Handle(out, self._worker.submit(Job(job, interrupted)))
+        return handle.wait() if wait else handle
+
+    def _perform(self, call: Call, source: Buffer | None, target: Buffer | None) -> None:
+        """One collective, from the comparison with the other ranks to the output."""
+        nbytes = call.count * carrier(call.dtype).itemsize
+        agreed = call.count == RELAY or nbytes not in self._chosen
+        if agreed:
+            # All ranks get here alike: relays wait in `agree` for what the others do in it or in `execute`.
+            call = self._engine.agree(call)
+            nbytes = call.count * carrier(call.dtype).itemsize
+        self._engine.execute(self._load(nbytes), call, source, target, agreed)
+
+    def _load(self, nbytes: int) -> Any:
+        """What the engine made of the plan for this size, now or earlier."""
+        key = self._chosen.get(nbytes)
+        if key is None:
+            plan = select(self._plan, nbytes)
+            segments = self._engine.segments(plan, nbytes)
+            key = plan.digest, segments
+            if key not in self._loaded:
+                self._loaded[key] = self._engine.load(RankPlan(self._wirings.get(plan, segments), self.rank))
+            self._chosen[nbytes] = key
+            if len(self._chosen) > _SIZES_KEPT:
+                self._chosen.popitem(last=False)
+        return self._loaded[key]
+
+    def _new(self, size: int, like: Buffer) -> Array:
+        if self._engine.device == "cpu":
+            return np.empty(size, carrier(like.dtype))
+        return self.empty(size, like.dtype)
+
+    def _check_presence(self, x: Array, out: Array) -> None:
         role = self._role
         if role.gives != "nothing" and x is None:
             raise InputError(f"rank {self.rank} gives {_TELL[role.gives]} to this {self.kind}: pass it as x")
@@ -131,39 +241,34 @@ class Communicator:
         if role.gets == "nothing" and out is not None:
             raise InputError(f"rank {self.rank} gets nothing from this {self.kind}: leave out= away")
 
-    def _open(self, x: Buffer, dtype: str | None) -> tuple[Any, int, int]:
-        """(object for the engine, elements, element type)."""
-        if x is None:
-            return None, 0, 0
-        if isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":  # of a package that adds it to numpy
-            x, dtype = x.view(np.uint16), "bfloat16"
-        try:
-            size, code = examine(x)
-        except TypeError:
-            raise InputError(f"{_describe(x)}: expected a C-contiguous array in CPU memory") from None
-        if dtype is not None:
-            code = dtype_code(dtype)
-        if code < 0:
-            raise InputError(f"{_describe(x)}: the engine has {', '.join(DTYPES)}")
-        return x, size, code
-
-    def _count(self, given: int, got: int, count: int | None) -> int:
-        """The elements of the whole buffer, from the sizes of this rank's input and output."""
+    def _check_buffers(self, call: Call, source: Buffer | None, target: Buffer | None) -> Buffer | None:
+        """Sizes, and how the two lie to each other. Returns the input to use: a copy in an all-to-all in place."""
         role = self._role
-        if count is None and role.gives != "nothing":
-            count = role.whole_count(role.gives, given)
-        if count is None and role.gets != "nothing":
-            count = role.whole_count(role.gets, got)
-        if count is None:
+        needs = [role.size(held, call.count) for held in (role.given, role.got)]
+        sizes = [0 if buffer is None else buffer.count for buffer in (source, target)]
+        if sizes != needs:
             raise InputError(
-                f"rank {self.rank}: {given or got} elements do not tell the size of the whole buffer; pass count="
+                f"rank {self.rank} gave {sizes[0]:,} elements of input and {sizes[1]:,} of output; this {self.kind} of "
+                f"{call.count:,} {call.dtype} takes {needs[0]:,} and {needs[1]:,}"
             )
-        return count
+        if target is not None and not target.writable:
+            raise InputError("the output is read-only; give an array that can be written")
+        if source is None or target is None or not source.overlaps(target):
+            return source
+        item = carrier(call.dtype).itemsize
+        if self.kind is Kind.ALL_TO_ALL and source.address == target.address:
+            return self._copy(source)
+        if not role.in_place(source.address, target.address, item, call.count):
+            raise InputError(
+                f"input and output of rank {self.rank} overlap, and not as they do in place; give separate arrays"
+            )
+        return source
+
+    def _copy(self, source: Buffer) -> Buffer:
+        copy = source.array().copy() if self._engine.device == "cpu" else source.owner.copy()
+        return open_buffer(copy, source.dtype, self._engine.device)
 
 
-_TELL: dict[Part, str] = {"whole": "the whole buffer", "shard": "its shard", "nothing": "nothing"}
-
-
-def _describe(x: Any) -> str:
-    shape = tuple(getattr(x, "shape", ()))
-    return f"{type(x).__name__} of {getattr(x, 'dtype', 'no element type')}, shape {shape}"
+_TELL: dict[Part, str] = {
+    "whole": "the whole buffer", "shard": "its shard", "parts": "a part from every rank", "nothing": "nothing",
+}  # fmt: skip

@@ -36,20 +36,25 @@ def interpret(
 ) -> list[Array | None]:
     """The outputs of all ranks for their inputs (None: a rank that gives, or gets, nothing).
 
-    `count` is the number of elements of the whole buffer. Raises EngineError if the programs deadlock.
+    `count` is the number of elements of one whole buffer. Raises EngineError if the programs deadlock.
     """
     roles = [Role(schedule.collective, schedule.chunks, rank) for rank in range(len(topology.ranks))]
     dtype = next(array.dtype for array in inputs if array is not None)
-    buffers = [np.zeros(count, dtype) for _ in roles]
+    buffers = [np.zeros(role.total(count), dtype) for role in roles]
     for role, buffer, array in zip(roles, buffers, inputs, strict=True):
-        if array is not None:
-            buffer[slice(*role.span(role.gives, count))] = array
+        at = 0
+        for first, last in role.spans(role.given, count):
+            if array is not None:
+                buffer[first:last] = array[at : at + last - first]
+            at += last - first
+    ranges = schedule.chunks.ranges(schedule.collective, len(buffers[0]))
     with np.errstate(all="ignore"):  # an overflow is a result like any other
-        _execute(list(programs(topology, schedule)), buffers, schedule.chunks.ranges(schedule.collective, count), op)
+        _execute(list(programs(topology, schedule)), buffers, ranges, op)
     size = len(schedule.collective.group)
     outputs: list[Array | None] = []
     for role, buffer in zip(roles, buffers, strict=True):
-        result = buffer[slice(*role.span(role.gets, count))]
+        spans = [buffer[first:last] for first, last in role.spans(role.got, count)]
+        result = np.concatenate(spans) if spans else buffer[:0]
         outputs.append(None if role.gets == "nothing" else _average(result, size) if op == "avg" else result)
     return outputs
 

@@ -5,32 +5,30 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
+
+import numpy as np
 
 from collsched import _engine
-from collsched.collective import Collective, Kind
 from collsched.errors import InputError
-from collsched.ir.schedule import Schedule
+from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
-from collsched.runtime.layout import Role, Slots
-from collsched.topology.model import Topology
+from collsched.runtime.dtypes import DTYPES, OPS, dtype_code, op_code
+from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
+from collsched.runtime.layout import Layout
+from collsched.runtime.pending import Pending
+from collsched.runtime.trace import Event
 
 ENV_FD, ENV_RANK = "COLLSCHED_SHM_FD", "COLLSCHED_RANK"
 ENV_RANKS, ENV_TIMEOUT = "COLLSCHED_RANKS", "COLLSCHED_TIMEOUT"
 MAX_RANKS = 1024
 _LINE = 64
-
-
-class Executable(Protocol):
-    """What the engine needs of a plan."""
-
-    @property
-    def topology(self) -> Topology: ...
-    @property
-    def collective(self) -> Collective: ...
-    @property
-    def digest(self) -> str: ...
-    def schedule(self) -> Schedule: ...
+_NO = np.empty(0, np.int64)
+_NO_RANGES = (_NO, _NO, _NO, _NO, 0, 0)
+_NOTHING = (  # the program of no instruction
+    np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int32), _NO,
+    np.empty(0, np.int32), np.zeros(2, np.int64), np.empty(0, np.int32),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +69,93 @@ def launched() -> bool:
     return _process is not None or ENV_FD in os.environ
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What all ranks compute alike from a plan: made once where ranks are forked, else by each of them."""
+class ShmEngine:
+    """Implements `runtime.engine.Engine`: one communicator of this process."""
 
-    schedule: Schedule
-    slots: Slots
+    name = "shm"
+    device = "cpu"
+    queues = False
 
-    @classmethod
-    def of(cls, plan: Executable) -> Wiring:
-        if plan.collective.kind is Kind.ALL_TO_ALL:
-            raise InputError(
-                "the shm engine runs every collective but all-to-all; export the plan with "
-                "`collsched export --to transfers` to run it elsewhere"
-            )
-        schedule = plan.schedule()
-        return cls(schedule, Slots.of(plan.topology, schedule))
+    def __init__(self, plan: Executable, process: Process, tuning: Tuning) -> None:
+        self.rank, self.ranks = process.world.rank, process.world.ranks
+        self._process, self._tuning = process, tuning
+        self._members, self._kind = len(plan.collective.group), str(plan.collective.kind)
+        self._gate = self._connect(plan.digest, _NOTHING, 0, 0, lambda count: _NO_RANGES)
+        self._open = [self._gate]
+
+    def segments(self, plan: Executable, nbytes: int) -> int:
+        """The engine cuts pieces into segments itself."""
+        return 1
+
+    def agree(self, call: Call) -> Call:
+        count, dtype, op = self._gate.agree(call.count, dtype_code(call.dtype), op_code(call.op))
+        return Call(count, DTYPES[dtype], OPS[op])
+
+    def load(self, rank_plan: RankPlan) -> _engine.Connection:
+        wiring, mine = rank_plan.wiring, rank_plan.program
+        arrays = (
+            mine.opcode, mine.chunk, mine.peer, wiring.slots.of_program(mine),
+            mine.join, mine.joins.ptr, mine.joins.member,
+        )  # fmt: skip
+        chunks = len(wiring.schedule.chunks.shard)
+        loaded = self._connect(wiring.plan.digest, arrays, chunks, wiring.slots.total, rank_plan.role.ranges)
+        self._open.append(loaded)
+        return loaded
+
+    def execute(
+        self, loaded: _engine.Connection, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool
+    ) -> None:
+        if not agreed:
+            self.agree(call)
+        given, got = ((0, 0) if buffer is None else (buffer.address, buffer.count) for buffer in (source, target))
+        loaded.call(call.count, dtype_code(call.dtype), op_code(call.op), *given, *got)
+
+    def empty(self, nbytes: int) -> Any:
+        return np.empty(nbytes, np.uint8)
+
+    def mark(self) -> Pending:
+        raise NotImplementedError("the shm engine queues nothing")
+
+    def record(self, on: bool) -> None:
+        pass
+
+    def events(self) -> list[Event]:
+        return []
+
+    def gather(self, data: bytes) -> list[bytes]:
+        return [data]
+
+    def abort(self, text: str) -> None:
+        self._process.world.fail(text)
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.close()
+
+    def _connect(
+        self, digest: str, arrays: _engine.Arrays, chunks: int, slots: int, layout: Layout
+    ) -> _engine.Connection:
+        tuning = self._tuning
+        self._process.connected += 1
+        return _engine.connect(
+            self._process.world,
+            self._process.connected - 1,
+            digest=digest,
+            collective=self._kind,
+            program=arrays,
+            chunks=chunks,
+            slots=slots,
+            # room for the rounds of many chunks: 1 KiB each at least
+            arena_bytes=-(-max(tuning.arena, chunks << 10) // _LINE) * _LINE,
+            segment_bytes=tuning.segment,
+            divisor=self._members,
+            timeout=tuning.timeout,
+            layout=layout,
+        )
 
 
-def connect(plan: Executable, tuning: Tuning | None = None, wiring: Wiring | None = None) -> Communicator:
-    """This rank's end of a plan; returns once all ranks have connected. `wiring` is the plan's, if it is at hand.
+def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None) -> Communicator:
+    """This rank's end of a plan; returns once all ranks have connected. `wirings`: what is known of the plan.
 
     Raises InputError outside `collsched launch` or where the number of ranks differs from the plan's, EngineError where
     the ranks loaded different plans, memory is short, or a rank ends.
@@ -101,40 +166,7 @@ def connect(plan: Executable, tuning: Tuning | None = None, wiring: Wiring | Non
         raise InputError(
             f"the plan has {ranks} ranks, this launch {process.world.ranks}; use `collsched launch -n {ranks}`"
         )
-    tuning = tuning or Tuning(timeout=_timeout())
-    process.connected += 1
-    return _communicator(plan, wiring or Wiring.of(plan), process, tuning)
-
-
-def _communicator(plan: Executable, wiring: Wiring, process: Process, tuning: Tuning) -> Communicator:
-    from collsched.lower import program
-
-    schedule, slots = wiring.schedule, wiring.slots
-    role = Role(plan.collective, schedule.chunks, process.world.rank)
-    mine = program(plan.topology, schedule, role.rank)
-    chunks = len(schedule.chunks.shard)
-    connection = _engine.connect(
-        process.world,
-        process.connected - 1,
-        digest=plan.digest,
-        collective=str(plan.collective.kind),
-        opcode=mine.opcode,
-        chunk=mine.chunk,
-        peer=mine.peer,
-        slot=slots.of_program(mine),
-        join=mine.join,
-        join_ptr=mine.joins.ptr,
-        join_member=mine.joins.member,
-        chunks=chunks,
-        slots=slots.total,
-        # room for the rounds of many chunks: 1 KiB each at least
-        arena_bytes=-(-max(tuning.arena, chunks << 10) // _LINE) * _LINE,
-        segment_bytes=tuning.segment,
-        divisor=len(plan.collective.group),
-        timeout=tuning.timeout,
-        layout=role.ranges,
-    )
-    return Communicator(role, len(plan.topology.ranks), connection)
+    return Communicator(plan, ShmEngine(plan, process, tuning or Tuning(timeout=_timeout())), wirings)
 
 
 def _attach(ranks: int) -> Process:

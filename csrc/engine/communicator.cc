@@ -155,16 +155,15 @@ void Communicator::check_buffers(const Layout &layout, Buffer in, Buffer out) co
     throw Failure("rank " + std::to_string(world_.rank()) + " gave " + std::to_string(in.count) + " elements of input and " +
                   std::to_string(out.count) + " of output; " + describe_call() + " takes " +
                   std::to_string(layout.in_count) + " and " + std::to_string(layout.out_count));
-  const auto item = static_cast<std::int64_t>(layout.item);
-  const bool apart = in.data + in.count * item <= out.data || out.data + out.count * item <= in.data;
-  if (in.count == 0 || out.count == 0 || apart)
-    return;
-  const auto &ranges = layout.ranges;
-  const bool in_place = ranges.in_start >= 0 && ranges.out_start >= 0 &&
-                        in.data - ranges.in_start * item == out.data - ranges.out_start * item;
-  if (!in_place)
-    throw Failure("input and output of rank " + std::to_string(world_.rank()) +
-                  " overlap, and not as they do in place; give separate arrays");
+}
+
+Call Communicator::agree(const Call &mine) {
+  ++calls_;
+  call_ = mine;
+  throw_if_failed();
+  enter(mine);
+  controls_[world_.rank()].finished = epoch_;
+  return compare(mine);
 }
 
 void Communicator::run(Call call, Buffer in, Buffer out) {
@@ -186,7 +185,7 @@ void Communicator::run(Call call, Buffer in, Buffer out) {
     enter(call);
     if (round == 0) {
       try {
-        call = agree(call);
+        call = compare(call);
       } catch (const Failure &) {
         controls_[world_.rank()].finished = epoch_;
         throw;
@@ -240,7 +239,7 @@ void Communicator::enter(const Call &call) {
 }
 
 // The call that all ranks made, relays aside.
-Call Communicator::agree(const Call &mine) const {
+Call Communicator::compare(const Call &mine) const {
   int first = 0;
   while (first < world_.ranks() && controls_[first].call[epoch_ % 2].count < 0)
     ++first;

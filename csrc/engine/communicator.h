@@ -92,6 +92,8 @@ public:
   // One collective. Throws Failure if the ranks disagree about it (all of them do; the communicator stays usable) or if
   // it cannot be finished (the run is over).
   void run(Call call, Buffer in, Buffer out);
+  // The call that all ranks made; throws Failure if they disagree.
+  Call agree(const Call &mine);
   // Says that this rank will make no more calls.
   void close();
   std::size_t shared_bytes() const { return region_.size(); }
@@ -120,7 +122,7 @@ private:
   void stage(const Layout &layout, std::int64_t round, Buffer in) const;
   void unstage(const Layout &layout, std::int64_t round, Buffer out, const Call &call) const;
   void enter(const Call &call);
-  Call agree(const Call &mine) const;
+  Call compare(const Call &mine) const;
   void execute(const Layout &layout, std::int64_t round, const Call &call);
 
   bool advance(std::uint32_t index, const Layout &layout, const Call &call);

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import array
+import time
 from typing import Any
 
 import numpy as np
 import pytest
-from handmade import handmade
+from handmade import handmade, mesh
 from ranks import on_ranks
 
+import collsched
 from collsched.collective import Kind
-from collsched.errors import InputError, MissingComponentError
+from collsched.errors import EngineError, InputError, MissingComponentError
 from collsched.runtime import connect, require_engine
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.shm import Tuning
@@ -84,6 +86,70 @@ def test_rooted_collectives() -> None:
     assert on_ranks(handmade(RANKS, Kind.REDUCE, root=1), reduce) == [None, [int(v) for v in total(5)], None]
     assert on_ranks(handmade(RANKS, Kind.GATHER, root=1), gather) == [None, [0, 1, 100, 101, 200, 201], None]
     assert on_ranks(handmade(RANKS, Kind.SCATTER, root=1), scatter) == [[700, 701], [702, 703], [704, 705]]
+
+
+def test_all_to_all() -> None:
+    def body(communicator: Communicator) -> list[Any]:
+        rank = communicator.rank
+        fresh = communicator.all_to_all(filled(rank, 6))
+        x = filled(rank, 6)
+        communicator.all_to_all(x, x)
+        odd = communicator.all_to_all(filled(rank, 5))
+        return [fresh.tolist(), x.tolist(), odd.tolist()]
+
+    whole = [[100 * source + 2 * rank + i for source in range(3) for i in (0, 1)] for rank in range(3)]
+    odd = [[100 * source + i for source in range(3) for i in part] for part in ((0,), (1, 2), (3, 4))]
+    expected = [[a, a, b] for a, b in zip(whole, odd, strict=True)]
+    plan = collsched.compile(mesh(RANKS), Kind.ALL_TO_ALL)
+    assert on_ranks(plan, body) == expected
+    assert on_ranks(plan, body, Tuning(arena=1024, segment=64, timeout=20)) == expected
+
+
+def test_calls_that_nobody_waits_for_run_in_order() -> None:
+    def body(communicator: Communicator) -> list[Any]:
+        arrays = [np.full(50_000, i + communicator.rank, np.int64) for i in range(20)]
+        handles = [communicator.allreduce(x, wait=False) for x in arrays]
+        same = communicator.allreduce(np.ones(1)).tolist()  # after all of them
+        done = [handle.done() for handle in handles]
+        results = [handle.wait() is x for handle, x in zip(handles, arrays, strict=True)]
+        return [same, all(done), all(results), all((x == 3 * i + 3).all() for i, x in enumerate(arrays))]
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[[3.0], True, True, True]] * RANKS
+
+
+def test_calls_go_on_while_the_caller_computes() -> None:
+    def body(communicator: Communicator) -> bool:
+        handle = communicator.allreduce(np.ones(1000), wait=False)
+        deadline = time.monotonic() + 10
+        while not handle.done() and time.monotonic() < deadline:
+            sum(range(1000))
+        return handle.done() and handle.wait(0).tolist() == [3.0] * 1000
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [True] * RANKS
+
+
+def test_an_error_of_a_call_that_nobody_waits_for_waits_in_its_handle() -> None:
+    def body(communicator: Communicator) -> list[Any]:
+        bad = communicator.allreduce(np.ones(3 + (communicator.rank == 1)), wait=False)
+        good = communicator.allreduce(np.ones(3), wait=False)
+        with pytest.raises(EngineError, match="the ranks disagree in call 1: rank 0 made allreduce of 3"):
+            bad.wait()
+        return good.wait().tolist()
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[3.0] * 3] * RANKS
+
+
+def test_waiting_has_a_limit() -> None:
+    def body(communicator: Communicator) -> list[float]:
+        if communicator.rank == 0:
+            time.sleep(0.3)
+        handle = communicator.allreduce(np.ones(1), wait=False)
+        if communicator.rank == 1:
+            with pytest.raises(TimeoutError, match=r"the call is not done after 0\.01 s"):
+                handle.wait(0.01)
+        return handle.wait().tolist()
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[3.0]] * RANKS
 
 
 def test_average_divides_integers_towards_zero() -> None:

@@ -26,9 +26,9 @@ def data(plan: Handmade, dtype: str, count: int) -> list[np.ndarray[Any, Any] | 
     inputs: list[np.ndarray[Any, Any] | None] = []
     for rank in range(len(plan.topology.ranks)):
         role = Role(plan.collective, schedule.chunks, rank)
-        first, last = role.span(role.gives, count)
+        size = role.size(role.given, count)
         random = np.random.default_rng([rank, count])
-        values = random.uniform(0, 100, last - first) if dtype.startswith("u") else random.normal(0, 50, last - first)
+        values = random.uniform(0, 100, size) if dtype.startswith("u") else random.normal(0, 50, size)
         inputs.append(None if role.gives == "nothing" else values.astype(dtype))
     return inputs
 

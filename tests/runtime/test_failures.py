@@ -239,7 +239,7 @@ def test_a_program_of_another_plan_is_refused() -> None:
             return schedule
 
     plan = Foreign(PLAN.topology, PLAN.collective, PLAN.forests, "foreign")
-    texts = on_ranks(plan, lambda communicator: None)
+    texts = on_ranks(plan, lambda communicator: communicator.allreduce(np.ones(1)))
     assert any("the program of rank" in text and "is malformed; verify the plan" in text for text in texts if text)
 
 

@@ -157,11 +157,11 @@ def test_run_with_wrong_elements_exits_with_one(
 ) -> None:
     from collsched.cli.main import main
     from collsched.plan import Plan
-    from collsched.runtime.shm import Wiring
+    from collsched.runtime.engine import Wirings
 
-    wiring = Wiring.of(Plan.load(plan))
-    wiring.schedule.transfers.op[-1] ^= 1  # behind the back of the verifier
-    monkeypatch.setattr(Wiring, "of", lambda plan: wiring)
+    wirings, loaded = Wirings(), Plan.load(plan)
+    wirings.get(loaded, 1).schedule.transfers.op[-1] ^= 1  # behind the back of the verifier
+    monkeypatch.setattr("collsched.runtime.check.Wirings", lambda: wirings)
     with pytest.raises(SystemExit) as end:
         main(["run", str(plan), "--dtype", "int32"])
     assert end.value.code == 1
