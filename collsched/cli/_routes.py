@@ -61,6 +61,7 @@ class Work:
 
     phases: Sequence[Done]
     moved: int | None = None
+    least_moved: int = 0
 
     @property
     def kept(self) -> bool:
@@ -172,18 +173,18 @@ def replan_file(topology: Topology, path: str, request: Request, sent: Fraction)
     if request.mode not in ("nosplit", "exact"):
         raise InputError(f"--replan in mode {request.mode}; allowed are nosplit and exact; choose one")
     routed = read_routes(path, topology)
-    done, moved = [], 0
+    done, moved, least = [], 0, 0
     for phase in range(int(routed.phase.max(initial=-1)) + 1):
         network, subflows = restore(topology, path, routed, phase)
         gone = np.array([int(size * sent) for size in subflows.bytes.tolist()], np.int64)
         found = replan(network, subflows, request.failed, sent=gone, split=request.mode == "exact")
         check(found.network, found.subflows, found.extents)
-        moved += found.moved
+        moved, least = moved + found.moved, least + found.least_moved
         plan = answer(
             found.network, found.subflows, found.congestion, f"{views.plural(found.moved, 'subflow')} changed"
         )
         done.append(Done(f"phase {phase}", plan, expectations(found.network, request.seed)))
-    return Work(done, moved)
+    return Work(done, moved, least)
 
 
 def restore(topology: Topology, path: str, routed: Routed, phase: int) -> tuple[Network, Subflows]:
@@ -249,7 +250,7 @@ def summary(work: Work, path: Path, mode: str) -> dict[str, Any]:
             for done in work.phases
         ],
     }
-    return value if work.moved is None else {**value, "moved": work.moved}
+    return value if work.moved is None else {**value, "moved": work.moved, "least_moved": work.least_moved}
 
 
 def _placement(work: Work) -> dict[str, Any] | None:
@@ -322,14 +323,12 @@ def _times_spray(seconds: float, spray: float) -> str:
 
 
 def _show_verdict(console: Console, work: Work, value: Mapping[str, Any]) -> None:
-    splits = (
-        f"{views.plural(value['splits'], 'split')}; as good as spraying takes {value['lower_bound_splits']:,} at least"
-    )
-    views.row(
-        console,
-        "splits",
-        splits if work.moved is None else f"{work.moved:,} subflows changed, {value['subflows']:,} now",
-    )
+    if work.moved is None:
+        least = f"as good as spraying takes {value['lower_bound_splits']:,} at least"
+        views.row(console, "splits", f"{views.plural(value['splits'], 'split')}; {least}")
+    else:
+        moved = f"{views.plural(work.moved, 'subflow')} changed, {work.least_moved:,} had to"
+        views.row(console, "splits", f"{moved}; {value['subflows']:,} now")
     for done in work.phases if len(work.phases) <= 4 else ():
         views.row(console, "method", done.plan.method if len(work.phases) == 1 else f"{done.name}: {done.plan.method}")
     if not work.kept:

@@ -73,7 +73,7 @@ def mend(
     rounds those on links that are too full then. None where that is too large a program or gains nothing."""
     mended = None
     worst = overfull(network, base, target)
-    free = _on(network, base, worst) if free is None else free.copy()
+    free = network.crossing(base, worst) if free is None else free.copy()
     several = np.diff(network.paths.begin)[network.paths.pair[base.flow]] > 1
     for _ in range(rounds):
         free &= several & (base.bytes > 0)
@@ -84,16 +84,8 @@ def mend(
         worst = np.union1d(worst, overfull(network, mended, target))
         if within(network, mended, target):
             return mended
-        free |= _on(network, base, worst)
+        free |= network.crossing(base, worst)
     return mended
-
-
-def _on(network: Network, subflows: Subflows, links: I64) -> np.ndarray:
-    """Which subflows cross one of these links."""
-    entry, link = network.crossings(subflows.flow, subflows.path)
-    found = np.zeros(len(subflows), bool)
-    found[entry[np.isin(link, links)]] = True
-    return found
 
 
 def _wrapped(network: Network) -> Subflows | None:

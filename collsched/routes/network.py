@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from collsched.errors import InputError
 from collsched.routes.model import F64, I32, I64, Flows, PathTable, Subflows
 from collsched.routes.paths import find_paths
+from collsched.routes.ports import NO_PORT, Ports
 from collsched.topology.model import Topology
 from collsched.units import exact, suggest
 
 GIGA = 10**9
-NO_PORT = -1  # of a path without switches: its one link is among its own
 
 
 def failed_links(topology: Topology, failed: Mapping[tuple[str, str], Fraction]) -> dict[int, Fraction]:
@@ -95,6 +95,20 @@ class Wires:
         order = np.argsort(keys)
         return keys[order], order
 
+    @cached_property
+    def ports(self) -> tuple[Ports, Ports]:
+        """The links from ranks to switches, and from switches to ranks, but for those that are out."""
+        keys, order = self.index
+        ranks, nodes = self.topology.ranks, len(self.topology.nodes)
+        rank_of = np.full(nodes, NO_PORT, np.int64)
+        rank_of[list(ranks)] = np.arange(len(ranks))
+        src, dst = np.divmod(keys, nodes)
+        sides = []
+        for near, far in ((src, dst), (dst, src)):
+            mine = np.flatnonzero((rank_of[near] >= 0) & (rank_of[far] < 0) & (self.capacity[order] > 0))
+            sides.append(Ports.of(rank_of[near[mine]], far[mine], order[mine], len(ranks), nodes))
+        return sides[0], sides[1]
+
 
 @dataclass(frozen=True)
 class Network:
@@ -108,6 +122,24 @@ class Network:
     def of(cls, topology: Topology, flows: Flows) -> Network:
         """Raises UnreachableError where a flow has no path."""
         return cls(Wires.of(topology), flows, find_paths(topology, flows))
+
+    def with_flows(self, flows: Flows) -> Network:
+        """The same for other sizes of the same flows."""
+        other = replace(self, flows=flows)
+        other.__dict__.update({name: self.__dict__[name] for name in _OF_PATHS if name in self.__dict__})
+        return other
+
+    def chosen(self, flows: Flows, pair: I32, begin: I64, kept: I64, wires: Wires | None = None) -> Network:
+        """These flows over some of the paths (by number), of pair p those at begin[p] … begin[p + 1]; what is known of
+        the paths comes along."""
+        node_ptr, at = _rows(self.paths.node_ptr, kept)
+        inner_ptr, within = _rows(self.inner[0], kept)
+        table = PathTable(pair, begin, node_ptr, self.paths.nodes[at], self.paths.chance[kept])
+        other = Network(self.wires if wires is None else wires, flows, table)
+        up, down = self.ends
+        known = (inner_ptr, self.inner[1][within]), self.first[kept], self.last[kept], (up[kept], down[kept])
+        other.__dict__.update(zip(_OF_PATHS, known, strict=True))
+        return other
 
     @property
     def topology(self) -> Topology:
@@ -141,8 +173,9 @@ class Network:
         """The largest time of any link under these loads (bytes), exactly."""
         times = loads / self.rate
         near = np.flatnonzero((times >= times.max(initial=0) * (1 - 1e-12)) & (loads > 0))
-        distinct = {(int(loads[link]), int(self.capacity[link])): int(link) for link in near}
-        return max((self.seconds(load, link) for (load, _), link in distinct.items()), default=Fraction(0))
+        widths = self.capacity[near]
+        fullest = [(int(loads[near[widths == width]].max()), int(width)) for width in set(widths.tolist())]
+        return max((Fraction(load, width) for load, width in fullest), default=Fraction(0)) * self.unit / GIGA
 
     def link_ids(self, src: NDArray[Any], dst: NDArray[Any]) -> I32:
         """The links between these nodes, which must exist."""
@@ -165,6 +198,17 @@ class Network:
         """[paths] the last switch; NO_PORT without one."""
         return self._end(self.paths.node_ptr[1:] - 1)
 
+    @cached_property
+    def ends(self) -> tuple[I32, I32]:
+        """[paths] the port that each path leaves its source by, and the one that it reaches its destination by;
+        NO_PORT without switches."""
+        pairs = len(self.paths.begin) - 1
+        member = np.zeros(pairs, np.int64)  # a flow of each pair: its ranks stand for their groups
+        member[self.paths.pair] = np.arange(len(self.flows))
+        flow = np.repeat(member, np.diff(self.paths.begin))
+        up, down = self.wires.ports
+        return up.number(self.flows.src[flow], self.first), down.number(self.flows.dst[flow], self.last)
+
     def _end(self, position: I64) -> I64:
         ends = np.full(len(position), NO_PORT, np.int64)
         some = np.diff(self.paths.node_ptr) > 0
@@ -186,10 +230,17 @@ class Network:
     def access(self, flow: NDArray[Any], path: NDArray[Any]) -> tuple[I32, I32]:
         """The first and the last link of each (flow, path): those of the ranks. The same one where there is no
         switch."""
-        src, dst = self.rank_nodes[self.flows.src[flow]], self.rank_nodes[self.flows.dst[flow]]
-        first, last = self.first[path], self.last[path]
-        none = first == NO_PORT
-        return self.link_ids(src, np.where(none, dst, first)), self.link_ids(np.where(none, src, last), dst)
+        src, dst = self.flows.src[flow], self.flows.dst[flow]
+        first, last = (ends[path] for ends in self.ends)
+        up, down = self.wires.ports
+        direct = first == NO_PORT
+        if not direct.any():
+            return up.links(src, first), down.links(dst, last)
+        some = np.flatnonzero(~direct)
+        out = self.link_ids(self.rank_nodes[src], np.where(direct, self.rank_nodes[dst], self.first[path]))
+        into = out.copy()
+        into[some] = down.links(dst[some], last[some])
+        return out, into
 
     def crossings(self, flow: NDArray[Any], path: NDArray[Any]) -> tuple[I64, I64]:
         """(entry, link) of every link that each (flow, path) crosses."""
@@ -205,14 +256,50 @@ class Network:
             np.concatenate([up, inner, down[switched]]).astype(np.int64),
         )
 
+    def crossing(self, subflows: Subflows, links: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which subflows cross one of these links."""
+        ptr, inner = self.inner
+        chosen = np.zeros(len(self.topology.links), bool)
+        chosen[links] = True
+        on_path = np.zeros(len(ptr) - 1, bool)
+        on_path[np.repeat(np.arange(len(on_path)), np.diff(ptr))[chosen[inner]]] = True
+        found = on_path[subflows.path]
+        ranks = set(self.topology.ranks)
+        if any(end in ranks for link in links.tolist() for end in self._link_ends(link)):
+            up, down = self.access(subflows.flow, subflows.path)
+            found |= chosen[up] | chosen[down]
+        return found
+
+    def _link_ends(self, link: int) -> tuple[int, int]:
+        return self.topology.links[link].src, self.topology.links[link].dst
+
     def loads(self, subflows: Subflows) -> I64:
         """[links] bytes, exactly."""
-        entry, link = self.crossings(subflows.flow, subflows.path)
-        loads = np.zeros(len(self.topology.links), np.int64)
-        np.add.at(loads, link, subflows.bytes[entry])
-        return loads
+        return self._carried(subflows, subflows.bytes)
 
     def crowds(self, subflows: Subflows) -> I64:
         """[links] number of pieces."""
-        _, link = self.crossings(subflows.flow, subflows.path)
-        return np.bincount(link, minlength=len(self.topology.links)).astype(np.int64)
+        return self._carried(subflows, np.ones(len(subflows), np.int64))
+
+    def _carried(self, subflows: Subflows, weight: I64) -> I64:
+        """[links] the weights of the subflows that cross each: summed by path first, since many share one."""
+        ptr, links = self.inner
+        carried = np.zeros(len(self.topology.links), np.int64)
+        on_path = np.zeros(len(ptr) - 1, np.int64)
+        np.add.at(on_path, subflows.path, weight)
+        np.add.at(carried, links, np.repeat(on_path, np.diff(ptr)))
+        up, down = self.access(subflows.flow, subflows.path)
+        switched = np.flatnonzero(self.first[subflows.path] != NO_PORT)
+        np.add.at(carried, up, weight)
+        np.add.at(carried, down[switched], weight[switched])
+        return carried
+
+
+_OF_PATHS = ("inner", "first", "last", "ends")  # cached properties of `Network` that follow from its paths
+
+
+def _rows(ptr: I64, kept: I64) -> tuple[I64, I64]:
+    """Of rows ptr[r] … ptr[r + 1], those in `kept` end to end: their limits, and the old place of each entry."""
+    counts = ptr[kept + 1] - ptr[kept]
+    limits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return limits, np.arange(limits[-1]) - np.repeat(limits[:-1] - ptr[kept], counts)

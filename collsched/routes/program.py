@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 import numpy as np
 
 from collsched.routes.bounds import forced_ports
+from collsched.routes.linear import Rows, least_congestion
 from collsched.routes.model import F64, I64, Subflows
 from collsched.routes.network import GIGA, Network
 
@@ -53,6 +53,11 @@ class Commodities:
     def variables(self) -> int:
         return int(self.count.sum())
 
+    @property
+    def paths(self) -> I64:
+        """[variables] the path of each, commodity after commodity."""
+        return np.arange(self.variables) - np.repeat(np.cumsum(self.count) - self.count - self.begin, self.count)
+
 
 @dataclass(frozen=True, slots=True)
 class Vertex:
@@ -65,80 +70,48 @@ class Vertex:
 
 def solve(network: Network, commodities: Commodities, background: I64) -> Vertex:
     """The best spreading of the commodities beside `background` (bytes on each link)."""
-    variable, link, fixed = _crossings(network, commodities, background)
-    scale = float(np.median(network.rate)) * _guess(network, commodities, variable, link, fixed)
-    values, duals, rows = _run(network, commodities, variable, link, fixed, scale)
-    seconds = float(((fixed + _on_links(network, variable, link, values)) / network.rate).max(initial=0.0))
-    return Vertex(seconds, values, _certificate(network, commodities, (variable, link), fixed, rows, duals))
+    rows, unit, fixed = rows_of(network, commodities, background)
+    found = least_congestion(rows)
+    values = found.values * unit
+    loads = fixed + np.bincount(rows.link, weights=values[rows.variable], minlength=len(fixed))
+    seconds = float((loads / network.rate).max(initial=0.0))
+    proven = _certificate(network, commodities, (rows.variable, rows.link), fixed, found.links, found.duals)
+    return Vertex(seconds, values, proven)
 
 
-def _crossings(network: Network, commodities: Commodities, background: I64) -> tuple[I64, I64, I64]:
-    """(variable, link) wherever a variable loads a link that it might avoid; and the bytes that stay in any case."""
+def rows_of(network: Network, commodities: Commodities, background: I64) -> tuple[Rows, float, I64]:
+    """The program, the bytes of its unit, and the bytes on each link that stay whatever it chooses."""
     owner = np.repeat(np.arange(len(commodities.count)), commodities.count)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(commodities.count) - commodities.count, commodities.count)
-    path = commodities.begin[owner] + within
+    path = commodities.paths
     member = np.zeros(len(commodities.count), np.int64)
     member[commodities.owner] = commodities.parts.flow
     entry, link = network.crossings(member[owner], path)
     access = np.concatenate(network.access(member[owner], path))
-    pair = network.paths.pair[member]
-    shared = forced_ports(network)[pair]
+    shared = forced_ports(network)[network.paths.pair[member]]
     # The ranks' links of a shared commodity are those of each of its flows, and take all of their bytes.
     of_ranks = np.zeros(len(network.topology.links), bool)
     of_ranks[access] = True
-    keep = ~(shared[owner[entry]] & of_ranks[link])
-    fixed = background.copy()
-    alone = np.flatnonzero(shared[commodities.owner])
-    flow = commodities.parts.flow[alone]
-    up, down = network.access(flow, network.paths.begin[network.paths.pair[flow]])
-    switched = network.first[network.paths.begin[network.paths.pair[flow]]] >= 0
-    np.add.at(fixed, up, commodities.parts.bytes[alone])
-    np.add.at(fixed, down[switched], commodities.parts.bytes[alone][switched])
-    return entry[keep], link[keep], fixed
+    keep = np.flatnonzero(~(shared[owner[entry]] & of_ranks[link]))
+    variable, link = entry[keep], link[keep]
+    fixed = background + _on_ports(network, commodities.parts.take(np.flatnonzero(shared[commodities.owner])))
+    even = (commodities.bytes / commodities.count)[owner]
+    loads = fixed + np.bincount(link, weights=even[variable], minlength=len(fixed))
+    # Values near 1: rates over their median, bytes over what that rate carries in the time of an even spread.
+    median = float(np.median(network.rate))
+    unit = median * max(float((loads / network.rate).max(initial=0.0)), 1e-30)
+    sizes, rates = commodities.bytes / unit, network.rate / median
+    return Rows(owner, sizes, variable, link, fixed / unit, rates), unit, fixed
 
 
-def _on_links(network: Network, variable: I64, link: I64, values: F64) -> F64:
-    return np.bincount(link, weights=values[variable], minlength=len(network.topology.links)).astype(np.float64)
-
-
-def _guess(network: Network, commodities: Commodities, variable: I64, link: I64, fixed: I64) -> float:
-    """Seconds of an even spread, to scale the program to values near 1."""
-    even = np.repeat(commodities.bytes / commodities.count, commodities.count)
-    return max(float(((fixed + _on_links(network, variable, link, even)) / network.rate).max(initial=0.0)), 1e-30)
-
-
-def _run(
-    network: Network, commodities: Commodities, variable: I64, link: I64, fixed: I64, scale: float
-) -> tuple[F64, list[float], list[int]]:
-    """(bytes of each variable, dual of each row, link of each row)."""
-    from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
-
-    solver = pywraplp.Solver.CreateSolver("GLOP")
-    rate = network.rate / np.median(network.rate)
-    unit = scale
-    times = fixed / unit / rate
-    top = solver.NumVar(float(times.max(initial=0.0)), solver.infinity(), "")
-    columns = [solver.NumVar(0.0, solver.infinity(), "") for _ in range(commodities.variables)]
-    starts = np.concatenate([[0], np.cumsum(commodities.count)]).tolist()
-    for size, (low, high) in zip((commodities.bytes / unit).tolist(), pairwise(starts), strict=True):
-        row = solver.Constraint(size, size)
-        for column in columns[low:high]:
-            row.SetCoefficient(column, 1.0)
-    order = np.lexsort((variable, link))
-    rows, constraints = [], []
-    row, current = None, -1
-    for on, column in zip(link[order].tolist(), variable[order].tolist(), strict=True):
-        if on != current:
-            current = on
-            row = solver.Constraint(-solver.infinity(), -float(fixed[on]) / unit)
-            row.SetCoefficient(top, -float(rate[on]))
-            rows.append(on)
-            constraints.append(row)
-        row.SetCoefficient(columns[column], 1.0)
-    solver.Minimize(top)
-    solver.Solve()
-    values = np.array([column.solution_value() for column in columns]) * unit
-    return np.maximum(values, 0.0), [abs(constraint.dual_value()) for constraint in constraints], rows
+def _on_ports(network: Network, parts: Subflows) -> I64:
+    """[links] what these parts put on their ranks' own links, where they have no choice of them."""
+    path = network.paths.begin[network.paths.pair[parts.flow]]
+    up, down = network.access(parts.flow, path)
+    switched = np.flatnonzero(network.first[path] >= 0)
+    loads = np.zeros(len(network.topology.links), np.int64)
+    np.add.at(loads, up, parts.bytes)
+    np.add.at(loads, down[switched], parts.bytes[switched])
+    return loads
 
 
 def _certificate(

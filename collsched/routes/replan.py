@@ -6,18 +6,21 @@ Only if the target is missed do subflows on the links that are too full then mov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collsched.routes.bounds import best_cut
 from collsched.routes.chains import along_chains
+from collsched.routes.changes import changed, least_changed
 from collsched.routes.exact import mend, overfull, tidy, within
-from collsched.routes.model import I64, Flows, PathTable, Subflows
-from collsched.routes.network import Network
+from collsched.routes.model import I64, Flows, Subflows
+from collsched.routes.network import GIGA, Network
 from collsched.routes.paths import find_paths
+from collsched.routes.settle import settle
 from collsched.routes.whole import assign, narrow
 
 
@@ -29,6 +32,7 @@ class Replan:
     subflows: Subflows
     extents: Subflows  # what is left: parts of flows, on their old paths where these exist
     moved: int  # subflows of before that are not carried as before
+    least_moved: int  # what `moved` is at least in any routing of this congestion, as far as is known
     congestion: Fraction  # seconds
 
 
@@ -52,23 +56,21 @@ def replan(
     size = np.zeros(len(network.flows), np.int64)
     np.add.at(size, left.flow, left.bytes)
     flows = Flows(network.flows.src, network.flows.dst, size)
-    now, old = _without(replace(network, flows=flows), left, rates)
+    now, old = _without(network.with_flows(flows), left, rates)
     lost = old < 0
     left = Subflows(left.flow, left.offset, left.bytes, np.where(lost, now.paths.begin[now.paths.pair[left.flow]], old))
     base = _move(now, left, lost)
-    target = _target(now, left, lost, rates)
-    found = base
-    if not within(now, base, target) and (chained := along_chains(now, left, lost, target)) is not None:
-        found = base = chained
-    if split and not within(now, base, target):
-        free = lost | _on_changed(now, left, rates, target)
-        mended = mend(now, base, target, free=free, rounds=3)
-        if mended is not None and now.congestion(now.loads(mended)) < now.congestion(now.loads(base)):
-            found = mended
-    elif not split and not within(now, base, target):
-        found = _shift(now, base, lost | _on_changed(now, base, rates, target))
-    found = tidy(found)
-    return Replan(now, found, left, _changed(left, lost, found), now.congestion(now.loads(found)))
+    staying, limit = _limits(now, left, lost, rates)
+    target = max(staying, limit)
+    if not within(now, base, target):
+        base = along_chains(now, left, lost | _surplus(now, left, lost, rates, target), target) or base
+    if split:
+        found = tidy(_spread(now, left, base, lost, rates, limit, target))
+    else:
+        found = tidy(_shift(now, base, lost, rates, target))
+    congestion = now.congestion(now.loads(found))
+    moved, least = changed(left, lost, found), least_changed(now, left, lost, congestion)
+    return Replan(now, found, left, moved, least, congestion)
 
 
 def _without(network: Network, left: Subflows, rates: Mapping[int, Fraction]) -> tuple[Network, I64]:
@@ -86,19 +88,8 @@ def _without(network: Network, left: Subflows, rates: Mapping[int, Fraction]) ->
     if any(link.src in ranks or link.dst in ranks for link in ends) or (used & (counts == 0)).any():
         return _found_anew(network, left, rates)
     number = np.where(keep, np.cumsum(keep) - 1, -1)
-    hops = np.diff(network.paths.node_ptr)
-    node_ptr = np.concatenate([[0], np.cumsum(hops[keep])]).astype(np.int64)
-    table = PathTable(
-        network.paths.pair,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        node_ptr,
-        network.paths.nodes[np.repeat(keep, hops)],
-        network.paths.chance[keep],
-    )
-    now = Network(wires, network.flows, table)
-    inner = np.diff(ptr)
-    kept_ptr = np.concatenate([[0], np.cumsum(inner[keep])]).astype(np.int64)
-    now.__dict__["inner"] = (kept_ptr, links[np.repeat(keep, inner)])  # known already, so not looked up again
+    begin = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    now = network.chosen(network.flows, network.paths.pair, begin, np.flatnonzero(keep), wires)
     return now, number[left.path]
 
 
@@ -135,24 +126,81 @@ def _move(network: Network, left: Subflows, lost: np.ndarray) -> Subflows:
     return Subflows(left.flow, left.offset, left.bytes, path)
 
 
-def _shift(network: Network, base: Subflows, movable: np.ndarray) -> Subflows:
-    """`base` with the movable subflows dealt out anew, whole, if that is better."""
-    other = _move(network, base, movable & (base.bytes > 0))
-    before, after = (network.congestion(network.loads(one)) for one in (base, other))
-    return other if after < before else base
+def _spread(
+    network: Network,
+    left: Subflows,
+    base: Subflows,
+    lost: np.ndarray,
+    rates: Mapping[int, Fraction],
+    limit: Fraction,
+    target: Fraction,
+) -> Subflows:
+    """`base`, or better: subflows cut and spread by the linear program, of ever more links until it is proven that
+    nothing is better."""
+    best = base
+    for free in _ever_more(network, left, lost, rates, target):
+        if within(network, best, limit) or _optimal(network, best):
+            return best
+        settled = settle(network, left, lost, free)
+        best = best if settled is None else _better(network, best, settled.subflows)
+        if settled is not None and free.all():
+            return best
+    mended = mend(network, base, target, free=lost | _on_changed(network, base, rates, target), rounds=3)
+    return best if mended is None else _better(network, best, mended)
 
 
-def _target(network: Network, left: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction]) -> Fraction:
-    """What the fullest link needs at least: around the changed links, and where nothing has changed."""
+def _ever_more(
+    network: Network, left: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction], target: Fraction
+) -> Iterator[np.ndarray]:
+    """Masks of subflows: on changed links, between switches next to them, all."""
+    yield lost | _on_changed(network, left, rates, target)
+    near = np.zeros(len(network.paths.begin) - 1, bool)
+    near[_pairs_near(network, np.array(sorted(rates), np.int64))] = True
+    yield near[network.paths.pair[left.flow]]
+    yield np.ones(len(left), bool)
+
+
+def _shift(
+    network: Network, base: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction], target: Fraction
+) -> Subflows:
+    """`base`, or better: lost subflows and those on slow links dealt out anew, whole."""
+    if within(network, base, target):
+        return base
+    movable = lost | _on_changed(network, base, rates, target)
+    return _better(network, base, _move(network, base, movable & (base.bytes > 0)))
+
+
+def _better(network: Network, one: Subflows, other: Subflows) -> Subflows:
+    """The one of less congestion; the first where they are alike but for bytes of pieces."""
+    congestion = network.congestion(network.loads(other))
+    return one if within(network, one, congestion) else other
+
+
+def _optimal(network: Network, found: Subflows) -> bool:
+    """Whether the links around the fullest one prove that no routing is better."""
+    fullest = np.argmax(network.loads(found) / network.rate)
+    return within(network, found, _cut_near(network, np.array([fullest])))
+
+
+def _limits(
+    network: Network, left: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction]
+) -> tuple[Fraction, Fraction]:
+    """What the fullest link takes where nothing has changed, and what is proven around the changed links (seconds)."""
     touched = np.array(sorted(rates), np.int64)
     staying = network.loads(left.take(np.flatnonzero(~lost)))
     staying[touched] = 0
-    flows = np.flatnonzero(np.isin(network.paths.pair, _pairs_near(network, touched)))
+    return network.congestion(staying), _cut_near(network, touched)
+
+
+def _cut_near(network: Network, links: I64) -> Fraction:
+    """What the flows that begin or end next to these links, or may cross them, prove (seconds)."""
+    near = np.zeros(len(network.paths.begin) - 1, bool)
+    near[_pairs_near(network, links)] = True
+    flows = np.flatnonzero(near[network.paths.pair])
     if not len(flows):
-        return network.congestion(staying)
+        return Fraction(0)
     pairs, pair = np.unique(network.paths.pair[flows], return_inverse=True)
-    near, _ = narrow(network, flows, pairs, pair.astype(np.int32))
-    return max(network.congestion(staying), best_cut(near).seconds)
+    return best_cut(narrow(network, flows, pairs, pair.astype(np.int32))[0]).seconds
 
 
 def _pairs_near(network: Network, touched: I64) -> I64:
@@ -174,26 +222,19 @@ def _pairs_near(network: Network, touched: I64) -> I64:
 def _on_changed(network: Network, left: Subflows, rates: Mapping[int, Fraction], target: Fraction) -> np.ndarray:
     """Subflows on changed links that are overfull."""
     slow = np.intersect1d(overfull(network, left, target), np.array(sorted(rates), np.int64))
-    entry, link = network.crossings(left.flow, left.path)
-    found = np.zeros(len(left), bool)
-    found[entry[np.isin(link, slow)]] = True
-    return found
+    return network.crossing(left, slow)
 
 
-def _changed(left: Subflows, lost: np.ndarray, found: Subflows) -> int:
-    """Subflows that are not among the new ones as they were."""
-    flows = 1 + max(int(left.flow.max(initial=-1)), int(found.flow.max(initial=-1)))
-    single = (np.bincount(left.flow, minlength=flows) == 1) & (np.bincount(found.flow, minlength=flows) == 1)
-    path = np.zeros(flows, np.int64)
-    path[found.flow] = found.path
-    alone = single[left.flow]
-    moved = int((alone & (lost | (path[left.flow] != left.path))).sum())
-    pieces, others = np.flatnonzero(~alone), np.flatnonzero(~single[found.flow])
-    return moved + _changed_pieces(left.take(pieces), lost[pieces], found.take(others))
-
-
-def _changed_pieces(left: Subflows, lost: np.ndarray, found: Subflows) -> int:
-    """The same, one by one, for flows of several pieces."""
-    now = set(zip(found.flow.tolist(), found.offset.tolist(), found.bytes.tolist(), found.path.tolist(), strict=True))
-    before = zip(left.flow.tolist(), left.offset.tolist(), left.bytes.tolist(), left.path.tolist(), strict=True)
-    return sum(missing or entry not in now for missing, entry in zip(lost.tolist(), before, strict=True))
+def _surplus(
+    network: Network, left: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction], target: Fraction
+) -> np.ndarray:
+    """The largest subflows on each slow link, as many as it has too many for `target` seconds."""
+    found = lost.copy()
+    for number in (number for number, rate in rates.items() if rate):
+        here = np.flatnonzero(network.crossing(left, np.array([number])) & ~found)
+        over = int(left.bytes[here].sum()) - int(target * int(network.capacity[number]) * GIGA / network.unit)
+        if over > 0:
+            order = here[np.argsort(-left.bytes[here], kind="stable")]
+            found[order[: int(np.searchsorted(np.cumsum(left.bytes[order]), over)) + 1]] = True
+    surplus: NDArray[np.bool_] = found & ~lost
+    return surplus

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from collsched._core import assign_paths
 from collsched.routes.clos import Clos, colour_paths, find_clos
-from collsched.routes.model import F64, I32, I64, Flows, PathTable, Subflows, whole
-from collsched.routes.network import NO_PORT, Network
+from collsched.routes.model import F64, I32, I64, Flows, Subflows, whole
+from collsched.routes.network import Network
 
 MOST_MOVES = 20_000  # of flows off the fullest link
 
@@ -34,13 +34,8 @@ def narrow(network: Network, flows: I64, pairs: NDArray[Any], pair: I32) -> tupl
     begin = network.paths.begin
     counts = begin[pairs + 1] - begin[pairs]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    kept = np.arange(starts[-1]) - np.repeat(starts[:-1], counts) + np.repeat(begin[pairs], counts)
-    ptr = network.paths.node_ptr
-    hops = ptr[kept + 1] - ptr[kept]
-    node_ptr = np.concatenate([[0], np.cumsum(hops)]).astype(np.int64)
-    at = np.arange(node_ptr[-1]) - np.repeat(node_ptr[:-1], hops) + np.repeat(ptr[kept], hops)
-    table = PathTable(pair, starts, node_ptr, network.paths.nodes[at], network.paths.chance[kept])
-    return Network(network.wires, network.flows.take(flows), table), kept
+    kept = np.arange(starts[-1]) - np.repeat(starts[:-1] - begin[pairs], counts)
+    return network.chosen(network.flows.take(flows), pair, starts, kept), kept
 
 
 def choosers_of(network: Network) -> I64:
@@ -54,13 +49,14 @@ def assign(
 ) -> I64:
     """[flows] a path each: those in `fixed` at first, else the emptiest, largest flows first; then single moves off the
     fullest link."""
-    ports = _ports(network)
+    up, down = network.wires.ports
+    first, last = network.ends
     order = np.argsort(-flows.bytes, kind="stable")
     link_begin, links = network.inner
     start = np.full(len(flows), -1, np.int64) if fixed is None else fixed[order]
     found = assign_paths(
         flows.src[order], flows.dst[order], pair[order], flows.bytes[order], network.paths.begin, link_begin, links,
-        ports.first, ports.last, ports.up_begin, ports.up, ports.down_begin, ports.down, network.rate, background,
+        first, last, up.begin, up.link, down.begin, down.link, network.rate, background,
         start, moves, True,
     )  # fmt: skip
     path = np.empty(len(flows), np.int64)
@@ -92,56 +88,3 @@ def route_whole(network: Network) -> Subflows:
         path[choosers] = candidate
         routings.append(whole(network.flows, path))
     return min(routings, key=lambda routing: network.congestion(network.loads(routing)))
-
-
-class _Ports:
-    """The ranks' own links, and which of them a path begins and ends with, as `assign_paths` takes them."""
-
-    def __init__(self, network: Network) -> None:
-        ranks = len(network.topology.ranks)
-        rank_of = network.topology.rank_of
-        ups: list[dict[int, int]] = [{} for _ in range(ranks)]
-        downs: list[dict[int, int]] = [{} for _ in range(ranks)]
-        for number, link in enumerate(network.topology.links):
-            if link.src in rank_of and link.dst not in rank_of:
-                ups[rank_of[link.src]][link.dst] = number
-            elif link.dst in rank_of and link.src not in rank_of:
-                downs[rank_of[link.dst]][link.src] = number
-        self.up_begin, self.up = _flat(ups)
-        self.down_begin, self.down = _flat(downs)
-        # Ranks of one group have the same switches, so a port's number is its place in any of them.
-        src, dst = self._members(network)
-        self.first = _places(network, network.first, ups, src)
-        self.last = _places(network, network.last, downs, dst)
-
-    @staticmethod
-    def _members(network: Network) -> tuple[I64, I64]:
-        """[paths] one source and one destination that may take each path."""
-        pairs = len(network.paths.begin) - 1
-        member = np.zeros(pairs, np.int64)
-        member[network.paths.pair] = np.arange(len(network.flows))
-        owner = np.repeat(np.arange(pairs), np.diff(network.paths.begin))
-        return network.flows.src[member[owner]].astype(np.int64), network.flows.dst[member[owner]].astype(np.int64)
-
-
-def _ports(network: Network) -> _Ports:
-    return _Ports(network)
-
-
-def _flat(links: list[dict[int, int]]) -> tuple[I64, I32]:
-    """Links of each rank in order of the switch."""
-    begin = np.concatenate([[0], np.cumsum([len(of_rank) for of_rank in links])]).astype(np.int64)
-    return begin, np.array([of_rank[switch] for of_rank in links for switch in sorted(of_rank)], np.int32)
-
-
-def _places(network: Network, ends: I64, links: list[dict[int, int]], rank: I64) -> I32:
-    places: dict[tuple[int, int], int] = {}
-    found = []
-    for switch, of in zip(ends.tolist(), rank.tolist(), strict=True):
-        if switch == NO_PORT:
-            found.append(NO_PORT)
-            continue
-        if (of, switch) not in places:
-            places[of, switch] = sorted(links[of]).index(switch)
-        found.append(places[of, switch])
-    return np.array(found, np.int32)
