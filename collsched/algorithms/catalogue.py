@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from math import gcd
 
 import numpy as np
 
-from collsched.algorithms.double_tree import chained, double_tree
-from collsched.algorithms.halving_doubling import halving_doubling
-from collsched.algorithms.hierarchical import hierarchical
-from collsched.algorithms.hosts import by_host
-from collsched.algorithms.ring import rings
+from collsched.algorithms.families import FAMILIES, Variant
+from collsched.algorithms.forests import to_forest
 from collsched.algorithms.routing import Router
-from collsched.algorithms.trees import Trees, Unreachable, to_forest
+from collsched.algorithms.setting import Setting
+from collsched.algorithms.trees import Trees, Unreachable
 from collsched.collective import Collective, Kind
 from collsched.forest.model import Forest
 from collsched.forest.problem import directions
@@ -33,6 +30,7 @@ class Baseline:
     name: str
     collective: Collective
     forests: tuple[Forest, ...]
+    variant: str = ""
 
     @property
     def transfers(self) -> int:
@@ -40,84 +38,66 @@ class Baseline:
         return sum(len(forest.edges) for forest in self.forests)
 
 
-def baselines(topology: Topology, collective: Collective) -> list[Baseline]:
-    """All that apply, variants of one name side by side; none for other collectives than allgather, reduce-scatter and
-    allreduce, or for a single rank.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An algorithm that is likely to apply, before it is built. `transfers`: about as many as it will have; of a
+    gather or scatter, and of trees that share ranks that relay, fewer. `rival`: what `baselines` takes."""
 
-    An algorithm does not apply where two ranks that it connects have no route that avoids other ranks.
-    """
-    if collective.kind not in (Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.ALLREDUCE) or len(collective.group) < 2:
-        return []
-    found = []
-    for name, family in _FAMILIES.items():
-        for build in family(topology, collective):
-            # A router for each, since a router balances what it routes.
-            try:
-                found.append(build(Router(topology), name))
-            except Unreachable:
-                continue
-    return found
+    name: str
+    variant: str
+    transfers: int
+    rival: bool
+    _setting: Setting
+    _variant: Variant
+
+    def build(self) -> Baseline | None:
+        """Its forests; None where it does not apply, or two ranks cannot reach each other.
+
+        Work is that of some passes over all tree edges, and one search for each pair of ranks that are joined.
+        """
+        trees = self._variant.trees()
+        if trees is None:
+            return None
+        topology, collective = self._setting.topology, self._setting.collective
+        if collective.kind is Kind.ALLREDUCE:
+            collective, trees = _shared_by_roots(collective, trees)
+        router = Router(topology)  # one of its own, since a router balances what it routes
+        try:
+            forests = tuple(
+                to_forest(topology, router, collective, trees, "in" if reverse else "out")
+                for reverse in directions(collective.kind)
+            )
+        except Unreachable:
+            return None
+        return Baseline(self.name, collective, forests, self.variant)
 
 
-Build = Callable[[Router, str], Baseline]
-
-
-def _baseline(topology: Topology, collective: Collective, trees: Trees, router: Router, name: str) -> Baseline:
-    forests = tuple(
-        to_forest(topology, router, collective, trees, "in" if reverse else "out")
-        for reverse in directions(collective.kind)
-    )
-    return Baseline(name, collective, forests)
-
-
-def _ring(topology: Topology, collective: Collective) -> Iterator[Build]:
-    for trees in rings(topology, Router(topology), collective):
-        yield partial(_baseline, topology, collective, trees)
-
-
-def _double_tree(topology: Topology, collective: Collective) -> Iterator[Build]:
-    """One pair of trees; and several, turned within the hosts as rings are; and several that span the hosts alone."""
-    if collective.kind is not Kind.ALLREDUCE:
+def candidates(topology: Topology, collective: Collective) -> Iterator[Candidate]:
+    """All that may apply, one after another, the usual ones first; none for an all-to-all, or for a single rank."""
+    if collective.kind is Kind.ALL_TO_ALL or len(collective.group) < 2:
         return
-    hosts = by_host(topology, collective)
-    flat = double_tree(len(collective.group))
-    turned = [[host[r:] + host[:r] for host in hosts] for r in range(min(map(len, hosts)))]
-    pairs = [flat.renumbered([member for host in order for member in host]) for order in turned]
-    variants = [pairs[:1]]
-    if len(hosts) > 1 and len(pairs) > 1:
-        variants += [pairs, [chained(order) for order in turned]]
-    for variant in variants:
-        trees = Trees(
-            np.concatenate([pair.root for pair in variant]), np.concatenate([pair.parent for pair in variant])
-        )
-        yield partial(_baseline, topology, *_shared_by_roots(collective, trees))
+    setting = Setting(topology, collective)
+    phases = len(directions(collective.kind))
+    for family in FAMILIES:
+        for variant in family(setting):
+            transfers = variant.count * (setting.members - 1) * phases
+            yield Candidate(variant.name, variant.text, transfers, variant.rival, setting, variant)
+
+
+def baselines(topology: Topology, collective: Collective) -> list[Baseline]:
+    """What a plan is shown beside: the algorithms that libraries use, variants of one name side by side."""
+    built = (candidate.build() for candidate in candidates(topology, collective) if candidate.rival)
+    return [baseline for baseline in built if baseline is not None]
 
 
 def _shared_by_roots(collective: Collective, trees: Trees) -> tuple[Collective, Trees]:
-    """The buffer cut into equal parts, one a tree, that belong to the trees' roots."""
+    """The collective as it is if all of its owners are roots; otherwise the buffer cut into equal parts, one a tree,
+    that belong to the trees' roots."""
     roots, counts = np.unique(trees.root, return_counts=True)
+    group = collective.group
+    if len(roots) == len(group):
+        return collective, trees
     common = gcd(*counts.tolist())
-    owners = tuple(collective.group[root] for root in roots.tolist())
+    owners = tuple(group[root] for root in roots.tolist())
     shards = tuple((counts // common).tolist())
     return replace(collective, owners=owners, shards=shards), replace(trees, per_root=common)
-
-
-def _halving_doubling(topology: Topology, collective: Collective) -> Iterator[Build]:
-    order = [member for host in by_host(topology, collective) for member in host]
-    for near_first in (True, False):
-        trees = halving_doubling(len(order), near_first=near_first).renumbered(order)
-        yield partial(_baseline, topology, collective, trees)
-
-
-def _hierarchical(topology: Topology, collective: Collective) -> Iterator[Build]:
-    trees = hierarchical(by_host(topology, collective))
-    if trees is not None:
-        yield partial(_baseline, topology, collective, trees)
-
-
-_FAMILIES: dict[str, Callable[[Topology, Collective], Iterator[Build]]] = {
-    "ring": _ring,
-    "double-binary-tree": _double_tree,
-    "halving-doubling": _halving_doubling,
-    "hierarchical": _hierarchical,
-}

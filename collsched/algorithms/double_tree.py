@@ -9,6 +9,8 @@ the same tree one place on.
 
 Where hosts hold several ranks, the trees may also span the hosts alone, between ranks of one index, and go on along a
 chain within each host.
+
+A broadcast or reduction has a root of its own, above the roots of two trees of all others.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from collsched.algorithms.trees import Ints, Trees
+from collsched.algorithms.trees import ROOT, Ints, Trees
 
 
 def double_tree(members: int) -> Trees:
@@ -30,6 +32,16 @@ def double_tree(members: int) -> Trees:
     second[image[inner]] = image[first[inner]]
     parent = np.stack([first, second])
     return Trees(np.argmin(parent, axis=1), parent)
+
+
+def under(trees: Trees, root: int) -> Trees:
+    """Trees on all members but one, under that one: a broadcast by it sends every tree's part to the tree's root."""
+    members = trees.parent.shape[1] + 1
+    place = np.delete(np.arange(members), root)
+    parent = np.full((len(trees.root), members), root)
+    parent[:, place] = np.where(trees.parent < 0, root, place[trees.parent])
+    parent[:, root] = ROOT
+    return Trees(np.full(len(trees.root), root), parent, len(trees.root))
 
 
 def chained(hosts: Sequence[Sequence[int]]) -> Trees:

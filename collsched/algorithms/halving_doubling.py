@@ -9,31 +9,29 @@ spreads along a binomial tree. Reduce-scatter is the same backwards; allreduce i
 The bits may also be taken from the highest down: then the far exchanges come first, with the least data.
 
 Where n is no power of two, each of the last n − 2^m ranks has a partner among the first: it hands its own shard to the
-partner before, and receives everything from it after.
+partner before, and receives everything from it after. That takes two steps more.
+
+From one root alone it is the binomial tree, the broadcast of ⌈log₂ n⌉ steps.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from collsched.algorithms.trees import Trees
+from collsched.algorithms.stepwise import folded, spread
+from collsched.algorithms.trees import Ints, Trees
 
 
 def halving_doubling(members: int, *, near_first: bool = True) -> Trees:
     """A binomial tree from every member, over ascending bits if `near_first`, else over descending ones; the last
     members hang on their partners."""
     core = 1 << (members.bit_length() - 1)
-    member, root = np.arange(members), np.arange(members)[:, None]
-    distance = np.arange(core) ^ (root % core)
-    # A member received over the last bit, in the order taken, in which it differs from the root.
-    last = np.zeros_like(distance)
-    bits = [1 << i for i in range(core.bit_length() - 1)]
-    for bit in bits if near_first else reversed(bits):
-        last = np.where(distance & bit, bit, last)
-    parent = np.empty((members, members), np.int64)
-    parent[:, :core] = np.where(distance > 0, np.arange(core) ^ last, -1)
-    parent[:, core:] = member[core:] - core
-    late = member[core:]
-    parent[late, late - core] = late  # a late root hands its data to its partner
-    parent[late, late] = -1
-    return Trees(member, parent)
+    steps = doubling_steps(core)
+    parent = spread(steps if near_first else steps[::-1], core)
+    assert parent is not None, "the bits of a number tell it from every other"
+    return Trees(np.arange(members), folded(parent, members))
+
+
+def doubling_steps(members: int) -> list[Ints]:
+    """x ↦ x ⊕ 2^i; `members` is a power of two."""
+    return [np.arange(members) ^ (1 << i) for i in range(members.bit_length() - 1)]

@@ -28,17 +28,28 @@ from collsched.topology.model import Topology
 _PATIENCE = 20_000  # steps of the search for a cycle
 
 
-def rings(topology: Topology, router: Router, collective: Collective) -> list[Trees]:
+Cycle = list[int]
+
+
+def ring_orders(topology: Topology, router: Router, collective: Collective) -> list[list[Cycle]]:
     """One ring; and several, where there are several hosts of several ranks, or as many as there are directions."""
     hosts = [_cycle(router, collective, members) for members in by_host(topology, collective)]
     if len(hosts) == len(collective.group):
         hosts = [_cycle(router, collective, range(len(hosts)))]
     if len(hosts) == 1:
         (one,) = hosts
-        return [_trees([one]), _trees([one, one[::-1]])] if len(one) > 2 else [_trees([one])]
+        return [[one], [one, one[::-1]]] if len(one) > 2 else [[one]]
     several = min(map(len, hosts))
     turned = [_through(hosts, several, r) for r in range(several)]
-    return [_trees(turned[:1]), _trees(turned)] if several > 1 else [_trees(turned)]
+    return [turned[:1], turned] if several > 1 else [turned]
+
+
+def ring_trees(cycles: Sequence[Cycle]) -> Trees:
+    """Round each of these cycles from every member."""
+    members = len(cycles[0])
+    return Trees(
+        np.tile(np.arange(members), len(cycles)), np.concatenate([along(cycle) for cycle in cycles]), len(cycles)
+    )
 
 
 def _through(hosts: Sequence[Sequence[int]], width: int, start: int) -> list[int]:
@@ -57,13 +68,6 @@ def _between(host: Sequence[int], entry: int, leave: int) -> list[int]:
     forward = [*host[entry:], *host[:entry]]
     path = forward if host[leave] != forward[1 % len(host)] else [forward[0], *forward[:0:-1]]
     return path if path[-1] == host[leave] else [member for member in path if member != host[leave]] + [host[leave]]
-
-
-def _trees(cycles: Sequence[Sequence[int]]) -> Trees:
-    members = len(cycles[0])
-    return Trees(
-        np.tile(np.arange(members), len(cycles)), np.concatenate([along(cycle) for cycle in cycles]), len(cycles)
-    )
 
 
 def _cycle(router: Router, collective: Collective, members: Sequence[int]) -> list[int]:

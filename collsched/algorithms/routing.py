@@ -35,6 +35,11 @@ class Router:
         self._numbers: dict[tuple[int, int], int | None] = {}
         self._paths: list[list[int]] = []
         self._hops: dict[int, dict[int, int]] = {}
+        self._entries: list[list[int]] = [[] for _ in topology.nodes]  # switches with a link to a node
+        for link in topology.links:
+            if not self._rank[link.src]:
+                self._entries[link.dst].append(link.src)
+        self._toward: dict[tuple[int, ...], dict[int, int]] = {}
 
     def route(self, src: int, dst: int) -> int | None:
         """The number of the route from rank `src` to rank `dst`; None where every path passes through a rank."""
@@ -69,24 +74,36 @@ class Router:
         return Routes(ptr, np.array([link for path in self._paths for link in path], np.int32))
 
     def _find(self, start: int, goal: int) -> list[int] | None:
-        """Layer by layer, with the least full way into every node."""
+        """Switch by switch towards the goal, with the least full way into every one."""
+        if goal in self._ranks[start]:
+            return [self._ranks[start][goal]]
+        distance = self._distances(goal)
+        far = min((distance[after] for _, after in self._switches[start] if after in distance), default=None)
+        if far is None:
+            return None
         best: dict[int, _Way] = {start: (0.0, 0.0, ())}
-        layer, seen = [start], {start}
-        while layer:
-            arriving = [(link, node) for node in layer if (link := self._ranks[node].get(goal)) is not None]
-            if arriving:
-                return list(min(self._extended(best[node], link) for link, node in arriving)[2])
+        for left in range(far, 0, -1):
             ways: dict[int, _Way] = {}
-            for node in layer:
+            for node, way in best.items():
                 for link, after in self._switches[node]:
-                    if after in seen:
-                        continue
-                    way = self._extended(best[node], link)
-                    if after not in ways or way < ways[after]:
-                        ways[after] = way
-            best, layer = ways, list(ways)
-            seen.update(layer)
-        return None
+                    if distance.get(after) == left:
+                        longer = self._extended(way, link)
+                        if after not in ways or longer < ways[after]:
+                            ways[after] = longer
+            best = ways
+        return list(min(self._extended(way, self._ranks[node][goal]) for node, way in best.items())[2])
+
+    def _distances(self, goal: int) -> dict[int, int]:
+        """The number of links from every switch to a rank's node, through switches only."""
+        entries = tuple(self._entries[goal])
+        if entries not in self._toward:
+            distance, layer, far = dict.fromkeys(entries, 1), list(entries), 1
+            while layer:
+                far += 1
+                layer = list({before for node in layer for before in self._entries[node]} - distance.keys())
+                distance.update(dict.fromkeys(layer, far))
+            self._toward[entries] = distance
+        return self._toward[entries]
 
     def _extended(self, way: _Way, link: int) -> _Way:
         fullest, together, path = way

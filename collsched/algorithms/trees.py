@@ -1,26 +1,25 @@
-"""Trees given by parents, as forests on routes."""
+"""Trees given by parents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.algorithms.routing import Router
-from collsched.collective import Collective
-from collsched.forest.model import Forest
-from collsched.topology.model import Topology
-
 Ints = NDArray[np.int64]
+Direction = Literal["in", "out"]
+
+ROOT, ABSENT = -1, -2  # instead of a parent
 
 
 @dataclass(frozen=True, slots=True)
 class Trees:
     """Trees on the members of a group, which are numbered by position. In tree t, parent[t, i] is the parent of member
-    i, and −1 where i = root[t] is the root. All trees of a root carry equal parts of its data; there are `per_root` of
+    i, ROOT where i = root[t], or ABSENT. All trees of a root carry equal parts of its data; there are `per_root` of
     them per unit of its weight, or fewer that stand for as many."""
 
     root: Ints
@@ -32,60 +31,60 @@ class Trees:
         member = np.array(order)
         place = np.argsort(member)
         above = self.parent[:, place]
-        return Trees(member[self.root], np.where(above < 0, -1, member[above]), self.per_root)
+        return Trees(member[self.root], np.where(above < 0, above, member[above]), self.per_root)
 
 
 class Unreachable(Exception):
-    """Two ranks that an algorithm wants to connect have no route that avoids other ranks."""
+    """A rank that an algorithm wants to send to another cannot reach it."""
 
 
-def to_forest(
-    topology: Topology, router: Router, collective: Collective, trees: Trees, direction: Literal["in", "out"]
-) -> Forest:
-    """The trees with their roots' shares of the data and routes. Raises Unreachable where one is missing."""
-    weight = dict(zip(collective.owners, collective.shards, strict=True))
-    group = np.array(collective.group)
-    whole = np.array([weight[rank] for rank in group[trees.root].tolist()], np.int64) * trees.per_root
-    multiplicity = whole // np.bincount(trees.root)[trees.root]
-    used = np.flatnonzero(multiplicity)
-    root, parent = trees.root[used], trees.parent[used]
-    tree, child = np.nonzero(parent >= 0)
-    order = np.argsort(tree * len(group) + _depth(parent)[tree, child], kind="stable")
-    tree, child = tree[order], child[order]
-    begin, end = (parent[tree, child], child) if direction == "out" else (child, parent[tree, child])
-    pair = begin * len(group) + end
-    number = np.zeros(len(group) ** 2, np.uint32)
-    for used_pair in np.flatnonzero(np.bincount(pair, minlength=len(number))).tolist():
-        src, dst = divmod(used_pair, len(group))
-        number[used_pair] = _route(router, int(group[src]), int(group[dst]))
-    return Forest(
-        direction,
-        trees.per_root,
-        np.array(topology.ranks, np.int32)[group[root]],
-        multiplicity[used],
-        np.arange(len(used) + 1) * (len(group) - 1),
-        number[pair],
-        router.routes(),
+def together(variants: Sequence[Trees]) -> Trees:
+    """Several algorithms side by side, each with an equal part of every shard."""
+    return Trees(
+        np.concatenate([trees.root for trees in variants]),
+        np.concatenate([trees.parent for trees in variants]),
+        sum(trees.per_root for trees in variants),
     )
 
 
-def _route(router: Router, src: int, dst: int) -> int:
-    number = router.route(src, dst)
-    if number is None:
-        raise Unreachable
-    return number
-
-
-def _depth(parent: Ints) -> Ints:
-    """[trees, members] hops from the root: every pointer is followed, twice as far each round."""
+def pruned(parent: Ints, terminals: Ints) -> Ints:
+    """The trees without members that are no terminals and have none below."""
     trees, members = parent.shape
-    above = np.where(parent < 0, np.arange(members), parent)
+    needed = np.zeros((trees, members), bool)
+    tree, at = (index.ravel() for index in np.meshgrid(np.arange(trees), terminals, indexing="ij"))
+    while len(tree):
+        new = ~needed[tree, at] & (parent[tree, at] != ABSENT)
+        tree, at = tree[new], at[new]
+        needed[tree, at] = True
+        above = parent[tree, at]
+        tree, at = tree[above >= 0], above[above >= 0]
+    return np.where(needed, parent, ABSENT)
+
+
+def depths(parent: Ints) -> Ints:
+    """[trees, members] hops from the root: every pointer is followed, twice as far each round."""
+    row = np.arange(len(parent))[:, None]
+    above = np.where(parent < 0, np.arange(parent.shape[1]), parent)
     depth = (parent >= 0).astype(np.int64)
-    row = np.arange(trees)[:, None]
-    for _ in range(members.bit_length()):
-        depth = depth + depth[row, above]
+    while (more := depth[row, above]).any():
+        depth = depth + more
         above = above[row, above]
     return depth
+
+
+def heights(parent: Ints, tree: Ints, child: Ints, depth: Ints) -> Ints:
+    """For each edge, given by its tree, its child and the child's depth: the longest way on from the child."""
+    height = np.zeros(parent.shape, np.int64)
+    order = np.argsort(-depth, kind="stable")
+    tree, child = tree[order], child[order]
+    ends = np.cumsum(np.bincount(depth)[::-1]).tolist()
+    for first, last in pairwise([0, *ends]):
+        level = slice(first, last)
+        above = (tree[level], parent[tree[level], child[level]])
+        np.maximum.at(height, above, height[tree[level], child[level]] + 1)
+    found = np.empty(len(order), np.int64)
+    found[order] = height[tree, child]
+    return found
 
 
 def along(order: Sequence[int]) -> Ints:
@@ -94,5 +93,11 @@ def along(order: Sequence[int]) -> Ints:
     parent = np.empty(len(cycle), np.int64)
     parent[cycle] = np.roll(cycle, 1)
     paths = np.tile(parent, (len(cycle), 1))
-    np.fill_diagonal(paths, -1)
+    np.fill_diagonal(paths, ROOT)
     return paths
+
+
+def rooted(trees: Trees, roots: Sequence[int]) -> Trees:
+    """The trees of some roots alone."""
+    mine = np.flatnonzero(np.isin(trees.root, roots))
+    return replace(trees, root=trees.root[mine], parent=trees.parent[mine])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import Call
 
-NAMES = ["plan", "ring", "double-binary-tree", "halving-doubling", "hierarchical"]
+NAMES = ["plan", "ring", "double-binary-tree", "halving-doubling", "hierarchical", "direct"]
 
 
 @pytest.fixture
@@ -49,11 +49,18 @@ def test_the_table_names_its_model(compiled: Call) -> None:
     assert "64 KiB" in out and "256 KiB" in out and "hierarchical" in out
 
 
-def test_a_plan_without_rivals_or_without_work(call: Call) -> None:
-    call("compile", "dgx-a100", "-c", "broadcast", "-o", "broadcast.cs")
+def test_a_broadcast_has_rivals_of_its_own(call: Call) -> None:
+    call("compile", "torus-2d", "-c", "broadcast", "-o", "broadcast.cs")
     rows = call("simulate", "broadcast.cs", "--size", "1MiB", "--json").json()["rows"]
-    assert [row["algorithm"] for row in rows] == ["plan"]
+    names = ["plan", "chain", "double-binary-tree", "binomial", "bucket", "scatter-allgather", "direct"]
+    assert [row["algorithm"] for row in rows] == names
     assert rows[0]["busbw_GBps"] == rows[0]["algbw_GBps"]
+
+
+def test_a_plan_without_rivals_or_without_work(call: Call) -> None:
+    call("compile", "dgx-a100", "-c", "all-to-all", "-o", "all-to-all.cs")
+    rows = call("simulate", "all-to-all.cs", "--size", "1MiB", "--json").json()["rows"]
+    assert [row["algorithm"] for row in rows] == ["plan"]
     call("compile", "dgx-a100", "-c", "allgather", "--group", "0", "-o", "alone.cs")
     (row,) = call("simulate", "alone.cs", "--size", "1MiB", "--json").json()["rows"]
     assert (row["seconds"], row["algbw_GBps"], row["busbw_GBps"]) == (0.0, None, None)
