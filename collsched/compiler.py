@@ -28,6 +28,8 @@ Pipeline = Literal["auto", "fast", "guaranteed"]
 PIPELINES: tuple[Pipeline, ...] = ("auto", "fast", "guaranteed")
 Allreduce = Literal["auto", "two-phase", "joint"]
 ALLREDUCES: tuple[Allreduce, ...] = ("auto", "two-phase", "joint")
+InNetwork = Literal["auto", "off"]
+IN_NETWORK: tuple[InNetwork, ...] = ("auto", "off")
 DEFAULT_SIZE = 256 * 2**20  # bytes
 JOINT_RANKS = 256  # beyond, packing both halves takes up to a minute, and the trees are deep: only on request
 
@@ -62,6 +64,7 @@ def compile(
     seed: int = 0,
     pipeline: Pipeline = "auto",
     allreduce: Allreduce = "auto",
+    in_network: InNetwork = "auto",
     stages: Stages | None = None,
 ) -> Plan:
     """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per root.
@@ -70,12 +73,18 @@ def compile(
     links, with the roots' weights chosen too; "auto" for the one that is predicted
     to be faster at `size`, of groups of up to JOINT_RANKS ranks.
 
+    `in_network`: "off" for a plan that leaves copying and summing to the ranks, whatever the switches can do.
+
     `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, which its
     exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans. `stages`
     is told of each stage and keeps its time. Raises InputError for arguments that do not fit, UnreachableError (with a
     witness) for ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
     """
     _check_options(size, trees_per_root, seed, pipeline)
+    if in_network not in IN_NETWORK:
+        raise InputError(f"in-network {in_network!r}; one of {', '.join(IN_NETWORK)}")
+    if in_network == "off":
+        topology = topology.without_in_network()
     collective = make_collective(topology, kind, group=group, root=root, shards=shards)
     _check_allreduce(allreduce, collective, trees_per_root, shards)
     if trees_per_root is not None and collective.kind is Kind.ALL_TO_ALL:
@@ -151,13 +160,8 @@ def _at_once(request: _Request, planned: Joint) -> Plan:
         phases = directions(Kind.ALLREDUCE)
         bounds = tuple(optimum(problem(topology, planned.collective, reverse=reverse)) for reverse in phases)
     with stage("packing"):
-        towards, away = zip(planned.halves, planned.optima, strict=True)
-        out = pack(*away, seed=request.seed, pipeline=request.pipeline)
-        if planned.opposite is None:
-            back = pack(*towards, seed=request.seed, pipeline=request.pipeline)
-        else:
-            back = mirrored(out, planned.opposite)
-    return _finish(request, planned.collective, bounds, (back, out), {"allreduce": "joint"})
+        forests = planned.forests(topology, seed=request.seed, pipeline=request.pipeline)
+    return _finish(request, planned.collective, bounds, forests, {"allreduce": "joint"})
 
 
 def _finish(

@@ -128,7 +128,7 @@ def _whole_routes(topology: Topology, schedule: Schedule) -> _Hops:
     links, known = schedule.routes.links.tolist(), dict[tuple[int, ...], int]()
     same = [known.setdefault(tuple(links[a:b]), len(known)) for a, b in pairwise(schedule.routes.ptr.tolist())]
     route = np.array(same, np.int32)[transfers.route]
-    sender = np.array([topology.links[path[0]].src for path in known], np.int32)[route] if known else route
+    sender = np.array([_sender(topology, path[0]) for path in known], np.int32)[route] if known else route
     return _Hops(
         np.ones(len(route), np.int64),
         np.arange(len(route)),
@@ -136,10 +136,16 @@ def _whole_routes(topology: Topology, schedule: Schedule) -> _Hops:
         [sum((topology.links[link].alpha for link in path), Fraction(0)) for path in known],
         route,
         _numbered(route, transfers.channel),
-        _numbered(sender, np.zeros(1, np.int64)),
+        np.where(sender < 0, -1, _numbered(sender, np.zeros(1, np.int64))).astype(np.int32),
         transfers.join,
         schedule.joins,
     )
+
+
+def _sender(topology: Topology, link: int) -> int:
+    """The node that prepares what leaves over a link; −1 for a switch, which copies and sums as data passes."""
+    node = topology.links[link].src
+    return node if topology.nodes[node].kind == "rank" else -1
 
 
 def _link_by_link(topology: Topology, whole: _Hops) -> _Hops:

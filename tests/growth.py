@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -24,6 +25,17 @@ def fabric(rng: random.Random, ranks: int, switches: int) -> Topology:
     return Topology("random", tuple(nodes), tuple(Link(a, b, rng.choice(speeds)) for a, b in sorted(pairs)))
 
 
+def able(draw: random.Random, topology: Topology) -> Topology:
+    """The fabric with switches that multicast, reduce, do both or neither."""
+    share = draw.choice((0.5, 0.8, 1.0))
+
+    def able_node(node: Node) -> Node:
+        both = [draw.random() < share for _ in range(2)]
+        return node if node.kind == "rank" else replace(node, multicast=both[0], reduce=both[1])
+
+    return replace(topology, nodes=tuple(map(able_node, topology.nodes)))
+
+
 def collective(rng: random.Random, topology: Topology, kind: Kind, group: tuple[int, ...] | None = None) -> Collective:
     """A random root and random shard sizes where the kind has them."""
     group = group or tuple(range(len(topology.ranks)))
@@ -36,8 +48,10 @@ def collective(rng: random.Random, topology: Topology, kind: Kind, group: tuple[
 
 
 def grow(rng: random.Random, topology: Topology, collective: Collective, *, reverse: bool, k: int) -> Forest:
-    """Random trees: routes are searched through switches; a relay outside the group stays only if it passes data on."""
+    """Random trees: routes are searched through switches; a relay stays only if it passes data on: a rank outside the
+    group, or a switch at which trees can branch."""
     ranks = set(topology.ranks)
+    ranks |= {i for i, node in enumerate(topology.nodes) if (node.reduce if reverse else node.multicast)}
     inside = {topology.ranks[rank] for rank in collective.group}
     gathers = collective.kind in (Kind.GATHER, Kind.SCATTER)
     terminals = {topology.ranks[collective.root]} if gathers else inside  # type: ignore[index]

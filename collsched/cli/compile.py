@@ -41,6 +41,13 @@ if TYPE_CHECKING:
     help="An allreduce in two phases, or as both at once on shares of the links; auto takes the faster, "
     "of up to 256 ranks.",
 )
+@click.option(
+    "--in-network",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Let switches that can do so copy and sum data on its way; off leaves it to the ranks.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal plans.")
 @common.force_option
 @common.json_option
@@ -53,7 +60,7 @@ def compile_command(
     size: int,
     force: bool,
     as_json: bool,
-    **options: Any,  # root, group, trees_per_root, pipeline, allreduce, seed: as the compiler calls them
+    **options: Any,  # root, group, trees_per_root, pipeline, allreduce, in_network, seed: as the compiler calls them
 ) -> None:
     """Compile TOPO, a topology file or the name of a bundled one, into a plan.
 

@@ -14,6 +14,7 @@ from collsched.cli import _common as common
 from collsched.errors import InputError
 
 if TYPE_CHECKING:
+    from collsched.cli._in_network import Without
     from collsched.cli._limits import Limit
     from collsched.collective import Collective
     from collsched.forest.joint import Ways
@@ -46,6 +47,7 @@ def explain_command(
     collsched explain plan.cs
     """
     from collsched.cli._allreduce import best_trees
+    from collsched.cli._in_network import without
     from collsched.cli._limits import limit
     from collsched.collective import Kind
     from collsched.forest.concurrent import exchange
@@ -74,6 +76,7 @@ def explain_command(
         proven = limit(topology, collective, optima)
         progress("finding the best trees")
         trees = best_trees(topology, proven)
+        plain = without(topology, collective)
         progress("finding what would raise it")
         # Faster links are no advice where it is a switch's balance that binds.
         raises = [
@@ -81,9 +84,9 @@ def explain_command(
             for phase, best in zip(phases, optima, strict=True)
         ]
     if as_json:
-        common.print_json(_summary(topology, proven, trees, raises, plan))
+        common.print_json(_summary(topology, proven, trees, raises, plain, plan))
     else:
-        _show(topology, proven, trees, raises, plan)
+        _show(topology, proven, trees, raises, plain, plan)
 
 
 def _load_plan(path: str, **options: object) -> Plan:
@@ -104,9 +107,15 @@ def _load_plan(path: str, **options: object) -> Plan:
 
 
 def _summary(
-    topology: Topology, proven: Limit, trees: Ways | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology,
+    proven: Limit,
+    trees: Ways | None,
+    raises: Sequence[Sequence[Raise]],
+    plain: Without | None,
+    plan: Plan | None,
 ) -> dict[str, Any]:
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
+    from collsched.cli import _in_network
     from collsched.cli._allreduce import summarise
 
     collective, weight, bound = proven.collective, proven.weight, proven.bound
@@ -128,6 +137,8 @@ def _summary(
         answer["two_phase_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
     if trees is not None:
         answer |= summarise(trees)
+    if plain is not None:
+        answer["in_network"] = _in_network.summarise(topology, plain)
     if proven.phases[0].prices is not None:
         answer["reached_algbw_GBps"] = common.algbw(weight, proven.reached_ratio)
         answer["prices"] = [
@@ -169,8 +180,14 @@ def _raise(topology: Topology, weight: int, found: Raise, phase: int) -> dict[st
 
 
 def _show(
-    topology: Topology, proven: Limit, trees: Ways | None, raises: Sequence[Sequence[Raise]], plan: Plan | None
+    topology: Topology,
+    proven: Limit,
+    trees: Ways | None,
+    raises: Sequence[Sequence[Raise]],
+    plain: Without | None,
+    plan: Plan | None,
 ) -> None:
+    from collsched.cli import _in_network
     from collsched.cli import _views as views
     from collsched.cli._allreduce import show_best_trees, show_plan_forests
     from collsched.cli._limits import show_limit, show_raises
@@ -179,6 +196,8 @@ def _show(
     views.show_fabric(console, topology)
     show_limit(console, topology, proven)
     show_best_trees(console, proven, trees)
+    if plain is not None:
+        _in_network.show(console, topology, plain)
     show_raises(console, topology, proven.collective, proven.phases, raises)
     if plan is not None:
         show_plan_forests(console, plan, proven)

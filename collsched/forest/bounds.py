@@ -44,8 +44,9 @@ def allreduce_bound(topology: Topology, collective: Collective) -> Bound:
     """The best of these bounds on an allreduce of M bytes in the collective's group (lemma 9):
 
     - M / c⁺(S) for every node set S with ranks of the group inside and outside;
-    - 2(m − 1)·M / Σ c⁺(P) and 2(m − 1)·M / Σ c⁻(P) over m disjoint parts P that hold ranks of the group and cover
-      every node that can copy or combine, the best among those nested in the fabric's levels.
+    - 2(m − 1)·M / Σ c⁺(P) over m disjoint parts P that hold ranks of the group and cover every node that can copy, and
+      2(m − 1)·M / Σ c⁻(P) where they cover every node that can combine, the best among those nested in the fabric's
+      levels.
 
     Raises UnreachableError as `optimum` does.
     """
@@ -54,9 +55,9 @@ def allreduce_bound(topology: Topology, collective: Collective) -> Bound:
     if int(instance.terminal.sum()) < 2:
         return Bound(Fraction(0), None, None)
     best = _best_cut(instance, total)
-    joined = _join_helpers(topology, instance)
-    for ends in ((instance.src, instance.dst), (instance.dst, instance.src)):
-        parts = _best_parts(_hierarchy(instance, joined, *ends))
+    for reverse in (False, True):
+        able = problem(topology, collective, reverse=reverse)
+        parts = _best_parts(_hierarchy(able, _join_helpers(able), able.src, able.dst))
         if len(parts) > 1:
             capacity = Fraction(sum(part.capacity for part in parts), instance.scale)
             ratio = total * 2 * (len(parts) - 1) / capacity
@@ -82,12 +83,11 @@ def _best_cut(instance: Problem, total: int) -> Bound:
     return best
 
 
-def _join_helpers(topology: Topology, instance: Problem) -> Ints:
+def _join_helpers(instance: Problem) -> Ints:
     """[nodes] The representative of each node: a rank of the group for itself and for the nodes nearest to it that can
-    copy or combine without being in the group; every other node, which only forwards, for itself."""
+    copy (combine, if the problem is reversed) without being in the group; every other node for itself."""
     joined = np.arange(instance.nodes)
-    helper = np.fromiter((n.kind == "rank" or n.multicast or n.reduce for n in topology.nodes), bool, instance.nodes)
-    helper &= instance.terminal == 0
+    helper = (instance.copies != 0) & (instance.terminal == 0)
     if not helper.any():
         return joined
     neighbours = _neighbours(instance.nodes, instance.src, instance.dst)
@@ -100,6 +100,7 @@ def _join_helpers(topology: Topology, instance: Problem) -> Ints:
             if nearest[u] < 0:
                 nearest[u] = nearest[v]
                 queue.append(u)
+    helper &= nearest >= 0  # one that nothing joins to a rank is of no help
     joined[helper] = nearest[helper]
     return joined
 

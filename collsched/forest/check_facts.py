@@ -11,7 +11,7 @@ from collsched.collective import Collective, Kind
 from collsched.forest.model import Forest
 from collsched.topology.model import Topology
 
-_BLOCK = 1 << 22  # entries of the dense (rank, tree) table taken at once
+_BLOCK = 1 << 22  # entries of the dense (place, tree) table taken at once
 _LIMB = 21  # bits of a weight that are summed at once
 ROOT, LOOSE = -1, -2  # instead of an entering edge: the node is the root; no earlier edge enters it
 
@@ -34,8 +34,8 @@ class Facts:
     def tree(self, tree: int) -> str:
         return f"tree {tree} of root {self.name(int(self.forest.roots[tree]))}"
 
-    def rank_name(self, rank: int) -> str:
-        return self.name(self.topology.ranks[rank])
+    def place_name(self, place: int) -> str:
+        return self.name(self.holders[place])
 
     def route(self, route: int) -> str:
         """The nodes of a route, as far as its links make sense."""
@@ -60,9 +60,24 @@ class Facts:
     @cached_property
     def rank_of(self) -> Ints32:
         """Node id → rank number, or −1 for a switch."""
-        rank_of = np.full(len(self.topology.nodes), -1, np.int32)
-        rank_of[list(self.topology.ranks)] = np.arange(len(self.topology.ranks))
-        return rank_of
+        return self._numbers(self.topology.ranks)
+
+    @cached_property
+    def holders(self) -> tuple[int, ...]:
+        """The nodes that may be in a tree, by *place*: the ranks, then the switches that can branch: multicast in an
+        out-tree, reduce in an in-tree."""
+        able = (i for i, node in enumerate(self.topology.nodes) if (node.reduce if self.reverse else node.multicast))
+        return self.topology.ranks + tuple(able)
+
+    @cached_property
+    def place_of(self) -> Ints32:
+        """Node id → place, a rank's being its number; −1 for a switch that only forwards."""
+        return self._numbers(self.holders)
+
+    def _numbers(self, nodes: tuple[int, ...]) -> Ints32:
+        numbers = np.full(len(self.topology.nodes), -1, np.int32)
+        numbers[list(nodes)] = np.arange(len(nodes))
+        return numbers
 
     @cached_property
     def route_of(self) -> Ints:
@@ -78,12 +93,12 @@ class Facts:
 
     @cached_property
     def route_src(self) -> Ints32:
-        """Rank number at which each route starts."""
-        return self.rank_of[self.link_src[self.forest.routes.links[self.forest.routes.ptr[:-1]]]]
+        """Place at which each route starts."""
+        return self.place_of[self.link_src[self.forest.routes.links[self.forest.routes.ptr[:-1]]]]
 
     @cached_property
     def route_dst(self) -> Ints32:
-        return self.rank_of[self.link_dst[self.forest.routes.links[self.forest.routes.ptr[1:] - 1]]]
+        return self.place_of[self.link_dst[self.forest.routes.links[self.forest.routes.ptr[1:] - 1]]]
 
     def routes_that_repeat(self) -> Mask:
         """Routes with some node twice: entries that lie d apart are compared, for every d that fits into the route."""
@@ -107,7 +122,7 @@ class Facts:
 
     @cached_property
     def parent(self) -> Ints32:
-        """Rank number at the root's side of each edge."""
+        """Place at the root's side of each edge."""
         return (self.route_dst if self.reverse else self.route_src)[self.forest.edges]
 
     @cached_property
@@ -118,18 +133,18 @@ class Facts:
     def _entering(self) -> tuple[Ints32, Mask]:
         """For each edge, the earlier edge that enters its parent (or ROOT, LOOSE), and whether its child is entered
         more than once or is the root."""
-        ptr, ranks = self.forest.ptr, len(self.topology.ranks)
+        ptr, places = self.forest.ptr, len(self.holders)
         before, twice = np.empty(len(self.forest.edges), np.int32), np.empty(len(self.forest.edges), bool)
         root = self.rank_of[self.forest.roots]
-        step = max(1, _BLOCK // ranks)
+        step = max(1, _BLOCK // places)
         for first in range(0, len(root), step):
             last = min(first + step, len(root))
             edges = slice(ptr[first], ptr[last])
-            row = (self.tree_of[edges] - first) * ranks
+            row = (self.tree_of[edges] - first) * places
             number = np.arange(ptr[first], ptr[last], dtype=np.int32)
-            entry = np.full((last - first) * ranks, LOOSE, np.int32)
+            entry = np.full((last - first) * places, LOOSE, np.int32)
             entry[row + self.child[edges]] = number
-            entry[np.arange(last - first) * ranks + root[first:last]] = ROOT
+            entry[np.arange(last - first) * places + root[first:last]] = ROOT
             twice[edges] = entry[row + self.child[edges]] != number
             found = entry[row + self.parent[edges]]
             before[edges] = np.where(found < number, found, LOOSE)
@@ -163,8 +178,8 @@ class Facts:
 
     @cached_property
     def terminal(self) -> Mask:
-        """Rank number → does every tree have to reach it?"""
-        terminal = np.zeros(len(self.topology.ranks), bool)
+        """Place → does every tree have to reach it?"""
+        terminal = np.zeros(len(self.holders), bool)
         root = self.collective.root
         gathers = self.collective.kind in (Kind.GATHER, Kind.SCATTER) and root is not None
         terminal[root if gathers else list(self.collective.group)] = True
@@ -182,11 +197,11 @@ class Facts:
         missing = self.terminal.copy()
         missing[self.child[edges]] = False
         missing[self.rank_of[self.forest.roots[tree]]] = False
-        return self.rank_name(int(np.flatnonzero(missing)[0]))
+        return self.place_name(int(np.flatnonzero(missing)[0]))
 
     @cached_property
     def idle(self) -> Mask:
-        """Edges to a rank that is neither a terminal nor passes anything on."""
+        """Edges to a node that is neither a terminal nor passes anything on."""
         useful = self.terminal[self.child]
         useful[self.before[self.before >= 0]] = True
         return ~useful
@@ -210,13 +225,13 @@ class Facts:
         """Rank number → k · weight − the multiplicities of its trees. A rank that is the only terminal of its own shard
         needs no tree."""
         found = sums(self.rank_of[self.forest.roots], self.multiplicity, len(self.weight))
-        alone = self.terminal & (self.terminal.sum() == 1)
+        alone = self.terminal[: len(self.weight)] & (self.terminal.sum() == 1)
         return np.where(alone & (found == 0), 0, self.k * self.weight - found)
 
     def wrong_multiplicity(self, rank: int) -> str:
         needed = self.k * self.weight[rank]
         return (
-            f"the trees of root {self.rank_name(rank)} count {needed - self.missing_multiplicity[rank]}, "
+            f"the trees of root {self.place_name(rank)} count {needed - self.missing_multiplicity[rank]}, "
             f"its shard needs k · weight = {needed}"
         )
 

@@ -12,6 +12,11 @@ from collsched.forest.check_facts import ROOT, Facts, Ints, Mask, sums
 class PathFacts(Facts):
     """Every tree is a path that ends at a rank of the group; every pair of ranks has k · weight of them."""
 
+    @property
+    def holders(self) -> tuple[int, ...]:
+        """Ranks alone: a path does not branch."""
+        return self.topology.ranks
+
     @cached_property
     def forks(self) -> Mask:
         """Edges that do not go on from the edge before them in their tree."""
@@ -45,7 +50,7 @@ class PathFacts(Facts):
         return needed.reshape(-1) - sums(source * count + target, self.multiplicity, count * count)
 
     def wrong_multiplicity(self, pair: int) -> str:
-        source, target = (self.rank_name(self.collective.group[i]) for i in divmod(pair, len(self.collective.group)))
+        source, target = (self.place_name(self.collective.group[i]) for i in divmod(pair, len(self.collective.group)))
         needed = self.k * self.collective.shards[pair] * (source != target)
         return (
             f"the paths from {source} to {target} count {needed - self.missing_multiplicity[pair]}, "

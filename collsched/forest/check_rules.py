@@ -95,8 +95,8 @@ RULES = (
     Rule(
         "route ends",
         lambda f: (f.route_src < 0) | (f.route_dst < 0),
-        lambda f, i: f"{f.route(i)} does not run from rank to rank",
-        "only ranks hold data",
+        lambda f, i: f"{f.route(i)} starts or ends at a switch that cannot {'reduce' if f.reverse else 'multicast'}",
+        "only ranks hold data, and in a tree switches that can branch",
     ),
     Rule(
         "route inside",
@@ -113,13 +113,13 @@ RULES = (
     Rule(
         "once",
         lambda f: f.twice,
-        lambda f, i: f"{f.edge(i)} enters {f.rank_name(int(f.child[i]))}, which the tree holds already",
+        lambda f, i: f"{f.edge(i)} enters {f.place_name(int(f.child[i]))}, which the tree holds already",
         "a rank occurs once in a tree",
     ),
     Rule(
         "parents first",
         lambda f: f.before == LOOSE,
-        lambda f, i: f"{f.edge(i)} hangs from {f.rank_name(int(f.parent[i]))}, which no earlier edge enters",
+        lambda f, i: f"{f.edge(i)} hangs from {f.place_name(int(f.parent[i]))}, which no earlier edge enters",
         "a tree is connected, and listed from its root",
     ),
     Rule(
@@ -137,7 +137,7 @@ RULES = (
     Rule(
         "idle relay",
         lambda f: f.idle,
-        lambda f, i: f"{f.edge(i)}: {f.rank_name(int(f.child[i]))} is outside the group and passes nothing on",
+        lambda f, i: f"{f.edge(i)}: {f.place_name(int(f.child[i]))} needs no data and passes nothing on",
         "a relay that has nothing to relay wastes bandwidth",
     ),
     Rule(

@@ -17,12 +17,24 @@ _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 Labels = NDArray[np.int64]
+Colours = NDArray[np.uint64]
 
 
 def classes(problem: Problem) -> tuple[Labels, Labels]:
     """([nodes], [arcs]) class numbers from 0: arcs are alike if their bandwidths and the classes of their ends are."""
+    node, arc = colours(problem, problem.rank + 2 * problem.terminal + 4 * problem.copies)
+    return numbered(node), numbered(arc)
+
+
+def numbered(colour: Colours | Labels) -> Labels:
+    """The colours as numbers from 0."""
+    return np.unique(colour, return_inverse=True)[1].astype(np.int64).reshape(colour.shape)
+
+
+def colours(problem: Problem, marks: NDArray[np.uint8]) -> tuple[Colours, Colours]:
+    """([nodes], [arcs]) colours of a fabric whose nodes are marked: the same for an isomorphic one, others for most."""
     bandwidth = np.unique(problem.capacity, return_inverse=True)[1].astype(np.uint64)
-    colour = (problem.rank + 2 * problem.terminal + 4 * problem.copies).astype(np.uint64)
+    colour = marks.astype(np.uint64)
     count = len(np.unique(colour))
     while True:
         heard = _mix(colour)
@@ -32,10 +44,13 @@ def classes(problem: Problem) -> tuple[Labels, Labels]:
         if (refined := len(np.unique(colour))) <= count:
             break
         count = refined
-    node = np.unique(colour, return_inverse=True)[1].astype(np.int64)
-    keys = np.stack([node[problem.src], node[problem.dst], bandwidth.astype(np.int64)], axis=1)
-    arc = np.unique(keys, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
-    return node, arc
+    colour = _mix(colour + _mix(colour.sum(keepdims=True)))  # nodes that look alike may stand in unlike fabrics
+    return colour, _mix(colour[problem.src] + _mix(colour[problem.dst] + _mix(bandwidth)))
+
+
+def unordered(one: Colours, two: Colours) -> Colours:
+    """The colours of unordered pairs."""
+    return _mix(np.minimum(one, two) + _mix(np.maximum(one, two)))
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,8 +1,9 @@
 """An allreduce planned as a whole: where the data meets, and how its two halves share every link (lemma 14).
 
-In a reduce-scatter and then an allgather every link waits for the fullest one of either phase, and equal shares meet at
+In a reduce-scatter and then an allgather every link waits for the fullest one of either phase, and equal shards meet at
 all ranks. Planned together, reduction and broadcast run at once on shares of the links' bandwidths, and the roots have
-the weights that suit the fabric.
+the weights that suit the fabric. Switches that multicast and reduce are used by trees that branch there (lemma 17):
+several pairs of halves, one for each choice of switches, share the links.
 """
 
 from __future__ import annotations
@@ -19,46 +20,68 @@ from collsched.collective import MAX_TOTAL_WEIGHT, Collective
 from collsched.errors import UnreachableError
 from collsched.forest.balance import excess_egress
 from collsched.forest.bounds import Bound
-from collsched.forest.classes import classes
+from collsched.forest.branching import able, choices, joins, spanning
 from collsched.forest.joint_program import Columns, Solution, solve
-from collsched.forest.mirror import opposite_links
+from collsched.forest.joint_variables import Variables, assign
+from collsched.forest.mirror import mirrored, opposite_links
+from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum, optimum
+from collsched.forest.packing import Pipeline, pack
 from collsched.forest.problem import MOST_SLOTS, Problem, problem
+from collsched.forest.tidy import tidy, together
 from collsched.topology.model import Topology
 
 _DENOMINATORS = (1, 60, 10_000, 1 << 24)  # of the rationals that floats are taken for, in turn
 _CLOSE = 1e-6  # relative: a rate this far below the program's is worth another try
 _EXACT_LINKS = 1500  # up to which the program is solved link by link, should regularity not have sufficed
 
+Halves = tuple[Problem, Problem]  # in-trees, out-trees
 Ints = NDArray[np.int64]
 Shares = list[Fraction]  # one a variable
 
 
 @dataclass(frozen=True, slots=True)
-class Joint:
-    """A plan of an allreduce of M bytes that takes M / `rate`: in-trees on `halves[0]`, out-trees on `halves[1]`.
+class Pair:
+    """In-trees on `halves[0]` and out-trees of the same roots on `halves[1]`, which have shares of the links'
+    bandwidths. Their optima have the ratio W / rate or less, W and rate being those of all pairs together."""
 
-    `collective` has the root weights as shard sizes. The halves' capacities are their shares of the links, which
-    together are within the links' bandwidths; `optima` are theirs, each at `ratio` = W / `rate` or less.
-    `limit`: the rate that no trees can beat (switches only forward), if that is proven; rates in GB/s.
-    `opposite`: where it is given, the first half is the mirror image of the second (see `forest.mirror`).
+    halves: Halves
+    optima: tuple[Optimum, Optimum]
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A plan of an allreduce of M bytes that takes M / `rate`, all pairs at once.
+
+    `collective` has the root weights of all pairs as shard sizes. The halves' capacities together are within the links'
+    bandwidths. `limit`: the rate that no trees can beat (switches only forward), if that is proven; rates in GB/s.
+    `opposite`: where it is given, the first half of a pair is the mirror image of the second (see `forest.mirror`).
     """
 
     collective: Collective
-    halves: tuple[Problem, Problem]
-    optima: tuple[Optimum, Optimum]
+    pairs: tuple[Pair, ...]
     limit: Fraction | None
     opposite: NDArray[np.int32] | None
 
     @property
     def ratio(self) -> Fraction:
-        """The time per unit of weight that trees reach, both halves at once, in 1/(GB/s)."""
-        return max(half.reached for half in self.optima)
+        """The time per unit of weight that trees reach, all at once, in 1/(GB/s)."""
+        return max(half.reached for pair in self.pairs for half in pair.optima)
 
     @property
     def rate(self) -> Fraction:
         """Bytes per time that trees reach, in GB/s."""
         return sum(self.collective.shards) / self.ratio
+
+    def forests(self, topology: Topology, *, seed: int, pipeline: Pipeline) -> tuple[Forest, Forest]:
+        """In-trees and out-trees at this rate."""
+
+        def packed(half: int) -> Forest:
+            found = [pack(pair.halves[half], pair.optima[half], seed=seed, pipeline=pipeline) for pair in self.pairs]
+            return tidy(problem(topology, self.collective, reverse=half == 0), together(found))
+
+        away = packed(1)
+        return packed(0) if self.opposite is None else mirrored(away, self.opposite), away
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,68 +121,80 @@ def joint(topology: Topology, collective: Collective, *, proven: Fraction) -> Jo
     What is returned is exact, whatever found it. `proven` is a rate in GB/s that nothing can beat: once
     it is reached, the search ends. The shard sizes of `collective` do not count; its group does.
     """
-    out = problem(topology, collective, reverse=False)
+    plain = (problem(topology, collective, reverse=True), problem(topology, collective, reverse=False))
     opposite = opposite_links(topology)
     best: Joint | None = None
-    for columns in _attempts(topology, collective, out, opposite):
-        solution = solve(columns)
+    for variables in _attempts(topology, plain, opposite):
+        solution = solve(variables.columns)
         if solution is None:
             continue
-        found = _exact(topology, collective, columns, solution, opposite)
+        found = _exact(topology, collective, variables, solution)
         if found is not None and (best is None or found.rate > best.rate):
             best = found
         if best is not None and best.rate >= proven:
             return replace(best, limit=proven)
-        if best is not None and len(set(columns.share[0].tolist())) == len(topology.links):
-            best = replace(best, limit=_limit(columns, solution, opposite))
+        if best is not None and variables.grain == "link" and not _helped(plain):
+            best = replace(best, limit=_limit(variables.columns, solution, opposite))
     return best
 
 
-def _attempts(
-    topology: Topology, collective: Collective, out: Problem, opposite: NDArray[np.int32] | None
-) -> Iterator[Columns]:
-    """Like links and ranks treated alike; then, on small fabrics, each on its own.
+def _attempts(topology: Topology, plain: Halves, opposite: NDArray[np.int32] | None) -> Iterator[Variables]:
+    """Like links and ranks treated alike; then, on small fabrics, each on its own."""
+    group = np.flatnonzero(plain[0].terminal)
+    families = [[plain]]
+    if _helped(plain):
+        families = _families(plain)
+        for roots in _few(topology, plain[0]):
+            for pairs in families:
+                yield assign(pairs, roots, opposite, "class")
+    elif opposite is not None:
+        # Equal shares of both directions of a cable: trees that may use either are shallow.
+        yield assign([plain], group, opposite, "cable")
+    for pairs in families:
+        yield assign(pairs, group, opposite, "class")
+    for pairs in families:
+        if len(plain[0].src) * len(pairs) <= _EXACT_LINKS:
+            yield assign(pairs, group, opposite, "link")
 
-    At first with equal shares of both directions of a cable, if there are: trees that may use either are shallow.
-    """
-    halves = (out,) if opposite is not None else (problem(topology, collective, reverse=True), out)
-    unit = int(np.gcd.reduce(out.capacity))
-    node_class, arc_class = classes(out)
-    if opposite is not None:
-        cables = np.sort(np.stack([arc_class, arc_class[opposite]], axis=1), axis=1)
-        cable_class = np.unique(cables, axis=0, return_inverse=True)[1].astype(np.int64).reshape(-1)
-        yield _columns(halves, node_class, cable_class, opposite, unit)
-    yield _columns(halves, node_class, arc_class, opposite, unit)
-    if len(topology.links) <= _EXACT_LINKS and arc_class.max() + 1 < len(arc_class):
-        yield _columns(halves, np.arange(out.nodes), np.arange(len(arc_class)), opposite, unit)
+
+def _helped(plain: Halves) -> bool:
+    """Whether trees may branch at some switch."""
+    return any(able(half).any() for half in plain)
 
 
-def _columns(
-    halves: tuple[Problem, ...], node_class: Ints, arc_class: Ints, opposite: NDArray[np.int32] | None, unit: int
-) -> Columns:
-    root = np.full(len(node_class), -1, np.int64)
-    terminals = np.flatnonzero(halves[0].terminal)
-    root[terminals] = np.unique(node_class[terminals], return_inverse=True)[1]
-    if opposite is not None:
-        return Columns(halves, (arc_class,), arc_class[opposite], root, unit)
-    other = arc_class + int(arc_class.max()) + 1
-    return Columns(halves, (arc_class, other), other, root, unit)
+def _few(topology: Topology, half: Problem) -> list[Ints]:
+    """Few roots make few trees, and they are often enough where some switch joins all hosts: the ranks of one host, or
+    one rank. Elsewhere the trees of few roots are deep."""
+    group = np.flatnonzero(half.terminal)
+    hosts = [topology.nodes[v].host or topology.nodes[v].name for v in group]
+    if not joins(half, dict(zip(group.tolist(), hosts, strict=True))):
+        return []
+    inside = group[[host == hosts[0] for host in hosts]]
+    return [inside, group[:1]] if 1 < len(inside) < len(group) else [group[:1]]
+
+
+def _families(plain: Halves) -> list[list[Halves]]:
+    """Which switches trees may branch at, a pair of halves for each choice: every tree at all of them; or some here,
+    some there."""
+    switches = [able(half) for half in plain]
+    sets = choices(replace(plain[1], copies=plain[0].copies | plain[1].copies))
+    pairs = [(spanning(plain[0], some & switches[0]), spanning(plain[1], some & switches[1])) for some in sets]
+    return [pairs[:1], pairs]
 
 
 def _exact(
     topology: Topology,
     collective: Collective,
-    columns: Columns,
+    variables: Variables,
     solution: Solution,
-    opposite: NDArray[np.int32] | None,
 ) -> Joint | None:
     """The solution in rationals, the simplest that keep its rate; judged by integer flows."""
-    goal = solution.rate * columns.unit / columns.halves[0].scale
+    goal = solution.rate * variables.columns.unit / variables.pairs[0][0].scale
     best: Joint | None = None
     for denominator in _DENOMINATORS:
         share = [Fraction(value).limit_denominator(denominator) for value in solution.share.tolist()]
         root = [Fraction(value).limit_denominator(denominator) for value in solution.root.tolist()]
-        found = _judge(topology, collective, columns, share, root, opposite)
+        found = _judge(topology, collective, variables, share, root)
         if found is not None and (best is None or found.rate > best.rate):
             best = found
         if best is not None and float(best.rate) >= goal * (1 - _CLOSE):
@@ -168,51 +203,57 @@ def _exact(
 
 
 def _judge(
-    topology: Topology,
-    collective: Collective,
-    columns: Columns,
-    share: Shares,
-    root: Shares,
-    opposite: NDArray[np.int32] | None,
+    topology: Topology, collective: Collective, variables: Variables, share: Shares, root: Shares
 ) -> Joint | None:
     """What these shares and roots reach, exactly; None if they break a link's bandwidth, or outgrow 64 bits."""
-    weights = _weights(topology, collective, columns, root)
+    weights = _weights(topology, collective, variables, root)
     if weights is None or min(share) < 0:
         return None
+    columns = variables.columns
     factor = lcm(*(value.denominator for value in share))
     counts = [int(value * factor) * columns.unit for value in share]
-    first = columns.halves[0]
-    if max(counts) * len(first.capacity) >= MOST_SLOTS or factor * int(first.capacity.sum()) >= MOST_SLOTS:
+    capacity = variables.pairs[0][0].capacity
+    if max(counts) * columns.loads.size >= MOST_SLOTS or factor * int(capacity.sum()) >= MOST_SLOTS:
         return None
     amount = np.array(counts, np.int64)
-    if (amount[columns.share[0]] + amount[columns.partner] > factor * first.capacity).any():
+    if (amount[columns.loads].sum(axis=0) > factor * capacity).any():
         return None
-    joint_collective = replace(collective, shards=weights)
-    halves = []
-    for half, of_arc in enumerate((columns.share[0], columns.partner) if opposite is None else (columns.share[0],)):
-        blank = problem(topology, joint_collective, reverse=columns.halves[half].reversed)
-        halves.append(replace(blank, capacity=amount[of_arc], scale=blank.scale * factor))
-    if opposite is not None:
-        blank = problem(topology, joint_collective, reverse=True)
-        halves.insert(0, replace(blank, capacity=amount[columns.partner], scale=blank.scale * factor))
-    if any(excess_egress(half).any() for half in halves):
-        return None  # rounded so coarsely that some relay would have to send more than it receives
+    pairs = []
+    for halves, shares, weight in zip(variables.pairs, variables.shares, weights, strict=True):
+        if weight.any():
+            scaled = tuple(
+                replace(half, weight=weight, capacity=amount[of_arc], scale=half.scale * factor)
+                for half, of_arc in zip(halves, shares, strict=True)
+            )
+            pairs.append((scaled[0], scaled[1]))
+    # Rounded so coarsely that some relay would have to send more than it receives?
+    if any(excess_egress(half).any() for halves in pairs for half in halves):
+        return None
     try:
-        optima = (optimum(halves[0]), optimum(halves[1]))
+        judged = tuple(Pair(halves, (optimum(halves[0]), optimum(halves[1]))) for halves in pairs)
     except UnreachableError:
         return None
-    return Joint(joint_collective, (halves[0], halves[1]), optima, None, opposite)
+    total = np.sum(weights, axis=0)
+    shards = tuple(int(total[topology.ranks[rank]]) for rank in collective.group)
+    return Joint(replace(collective, shards=shards), judged, None, variables.opposite)
 
 
-def _weights(topology: Topology, collective: Collective, columns: Columns, root: Shares) -> tuple[int, ...] | None:
-    """The root weights as coprime integers, in the order of the group."""
-    values = [root[columns.root[topology.ranks[rank]]] for rank in collective.group]
-    factor = lcm(*(value.denominator for value in values))
-    whole = [int(value * factor) for value in values]
-    common = gcd(*whole)
-    if min(whole) < 0 or common == 0 or sum(whole) // common > MAX_TOTAL_WEIGHT:
+def _weights(
+    topology: Topology, collective: Collective, variables: Variables, root: Shares
+) -> list[NDArray[np.int64]] | None:
+    """[nodes] The root weights of each pair, as integers that are coprime all together."""
+    nodes = [topology.ranks[rank] for rank in collective.group]
+    variable = [[int(of_node[node]) for node in nodes] for of_node in variables.roots]
+    values = [[root[number] if number >= 0 else Fraction(0) for number in row] for row in variable]
+    factor = lcm(*(value.denominator for row in values for value in row))
+    whole = [[int(value * factor) for value in row] for row in values]
+    common = gcd(*(value for row in whole for value in row))
+    lowest = min(min(row) for row in whole)
+    if lowest < 0 or common == 0 or sum(map(sum, whole)) // common > MAX_TOTAL_WEIGHT:
         return None
-    return tuple(value // common for value in whole)
+    weights = np.zeros((len(values), len(topology.nodes)), np.int64)
+    weights[:, nodes] = np.array(whole, object) // common
+    return list(weights)
 
 
 def _limit(columns: Columns, solution: Solution, opposite: NDArray[np.int32] | None) -> Fraction | None:
@@ -225,16 +266,17 @@ def _limit(columns: Columns, solution: Solution, opposite: NDArray[np.int32] | N
     def rational(price: float) -> Fraction:
         return Fraction(price / unit).limit_denominator(10_000)
 
-    first = columns.halves[0]
+    halves = [half.problem for half in columns.halves]
+    first = halves[0]
     gain = [Fraction(0)] * first.nodes
     prices = []
-    for half, relay_price in zip(columns.halves, solution.relay_price, strict=True):
+    for half, relay_price in zip(halves, solution.relay_price, strict=True):
         relay = [rational(price) for price in relay_price.tolist()]
         prices.append([relay[head] - relay[tail] for tail, head in zip(half.src, half.dst, strict=True)])
     for (number, side), price in zip(solution.cuts, solution.cut_price.tolist(), strict=True):
         if not (at := rational(price)):
             continue
-        half = columns.halves[number]
+        half = halves[number]
         for v in np.flatnonzero(side):
             gain[v] += at
         for arc in np.flatnonzero(side[half.src] & ~side[half.dst]):

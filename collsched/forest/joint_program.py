@@ -5,11 +5,13 @@
                           Σ y(e) over the halves ≤ c(e), x ≥ 0, y ≥ 0
 
 x(v) is the data that meets at rank v, y(e) the share of link e that a half may use. The halves are out-trees on the
-fabric and on its reverse. The cuts are generated as a solution violates them. Floats only guide: see `joint`.
+fabric and on its reverse; there may be several such pairs, whose trees branch at different switches. The cuts are
+generated as a solution violates them. Floats only guide: see `joint`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,32 +32,36 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Half:
+    """One half of a pair: share[i] is the variable of arc i, root[v] that of node v's data, −1 where none may start."""
+
+    problem: Problem
+    share: Ints  # [arcs]
+    root: Ints  # [nodes]
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Which variable stands for which quantity. Several arcs, or several ranks, may share one.
 
-    halves: the reduction last; the broadcast alone where the reduction is its mirror image.
-    share[h][i]: of arc i of half h. partner[i]: the variable with which share[0][i] has to fit into arc i.
-    root[v]: the class of node v's data, −1 where none may start; `unit`: capacity that counts as 1.
+    halves: those whose cuts are looked for; the others look like one of them, or like its mirror image.
+    loads[:, i]: the variables that have to fit into arc i together, those of all halves.
+    worth: how much data each root variable stands for, in all pairs. `unit`: capacity that counts as 1.
     """
 
-    halves: tuple[Problem, ...]
-    share: tuple[Ints, ...]  # [arcs] each
-    partner: Ints  # [arcs]
-    root: Ints  # [nodes]
+    halves: tuple[Half, ...]
+    loads: Ints  # [halves and mirror images, arcs]
+    worth: Ints  # [roots]
     unit: int
 
     @property
     def shares(self) -> int:
-        return int(max(share.max() for share in (*self.share, self.partner))) + 1
-
-    @property
-    def roots(self) -> int:
-        return int(self.root.max()) + 1
+        return int(self.loads.max()) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """In `Columns.unit`s: `share` a variable each, `root` per rank of a class, and the cuts with their prices."""
+    """In `Columns.unit`s: `share` and `root` a variable each, and the cuts with their prices."""
 
     rate: float
     share: Floats
@@ -71,7 +77,7 @@ class _Program:
 
     columns: Columns
     solver: Any
-    rate: Any = None
+    total: list[Any] = field(default_factory=list)  # [halves] all data of a half
     share: list[Any] = field(default_factory=list)
     root: list[Any] = field(default_factory=list)
     cuts: list[tuple[int, Mask]] = field(default_factory=list)
@@ -99,31 +105,40 @@ def _start(columns: Columns) -> _Program:
 
     program = _Program(columns, pywraplp.Solver.CreateSolver("GLOP"))
     solver, infinity = program.solver, program.solver.infinity()
-    program.rate = solver.NumVar(0, infinity, "")
     program.share = [solver.NumVar(0, infinity, "") for _ in range(columns.shares)]
-    program.root = [solver.NumVar(0, infinity, "") for _ in range(columns.roots)]
-    total = solver.Constraint(0, 0)
-    total.SetCoefficient(program.rate, 1)
-    for variable, count in zip(program.root, np.bincount(columns.root[columns.root >= 0]).tolist(), strict=True):
-        total.SetCoefficient(variable, -count)
-    first = columns.halves[0]
-    for one, two, capacity in set(
-        zip(columns.share[0].tolist(), columns.partner.tolist(), first.capacity.tolist(), strict=True)
-    ):
-        row = solver.Constraint(-infinity, capacity / columns.unit)
-        row.SetCoefficient(program.share[one], 2 if one == two else 1)
-        if one != two:
-            row.SetCoefficient(program.share[two], 1)
-    for half, problem in enumerate(columns.halves):
+    program.root = [solver.NumVar(0, infinity, "") for _ in columns.worth]
+    _add_links(program)
+    for number, half in enumerate(columns.halves):
+        _add_total(program, half)
         program.relay_rows.append({})
-        _add_relays(program, half)
-        for v in np.flatnonzero(problem.terminal).tolist():
-            alone = np.arange(problem.nodes) == v
-            _add_cut(program, half, alone)
-            _add_cut(program, half, ~alone)
-    solver.Objective().SetCoefficient(program.rate, 1)
+        _add_relays(program, number)
+        for v in np.flatnonzero(half.problem.terminal).tolist():
+            alone = np.arange(half.problem.nodes) == v
+            _add_cut(program, number, alone)
+            _add_cut(program, number, ~alone)
+    for variable, worth in zip(program.root, columns.worth.tolist(), strict=True):
+        solver.Objective().SetCoefficient(variable, worth)
     solver.Objective().SetMaximization()
     return program
+
+
+def _add_links(program: _Program) -> None:
+    """One row for all links of one bandwidth with the same variables."""
+    columns = program.columns
+    rows = np.vstack([np.sort(columns.loads, axis=0), columns.halves[0].problem.capacity])
+    for *terms, capacity in np.unique(rows, axis=1).T.tolist():
+        row = program.solver.Constraint(-program.solver.infinity(), capacity / columns.unit)
+        for column, count in Counter(terms).items():
+            row.SetCoefficient(program.share[column], count)
+
+
+def _add_total(program: _Program, half: Half) -> None:
+    total = program.solver.NumVar(0, program.solver.infinity(), "")
+    row = program.solver.Constraint(0, 0)
+    row.SetCoefficient(total, 1)
+    for column, count in zip(*np.unique(half.root[half.root >= 0], return_counts=True), strict=True):
+        row.SetCoefficient(program.root[int(column)], -int(count))
+    program.total.append(total)
 
 
 def _add_relays(program: _Program, half: int) -> None:
@@ -137,9 +152,9 @@ def _add_relays(program: _Program, half: int) -> None:
 
 def _relay_keys(columns: Columns, half: int) -> dict[int, tuple[tuple[int, int], ...]]:
     """Relay → its share variables with how many more of them leave it than enter it."""
-    problem = columns.halves[half]
+    problem = columns.halves[half].problem
     excess: dict[int, dict[int, int]] = {int(v): {} for v in np.flatnonzero(problem.terminal == 0)}
-    ends = zip(problem.src.tolist(), problem.dst.tolist(), columns.share[half].tolist(), strict=True)
+    ends = zip(problem.src.tolist(), problem.dst.tolist(), columns.halves[half].share.tolist(), strict=True)
     for tail, head, column in ends:
         for v, sign in ((tail, 1), (head, -1)):
             if v in excess:
@@ -149,17 +164,17 @@ def _relay_keys(columns: Columns, half: int) -> dict[int, tuple[tuple[int, int],
 
 def _add_cut(program: _Program, half: int, side: Mask) -> bool:
     """The row y⁺(S) ≥ x(S), written as y⁺(S) + x(V ∖ S) ≥ Σ x where that is shorter. False if it is there already."""
-    columns = program.columns
-    problem = columns.halves[half]
-    inside = side & (columns.root >= 0)
-    outside = ~side & (columns.root >= 0)
-    if not inside.any() or not outside.any():
+    here = program.columns.halves[half]
+    problem = here.problem
+    inside = side & (here.root >= 0)
+    outside = ~side & (here.root >= 0)
+    if not inside.any() or not (~side & (problem.terminal != 0)).any():
         return False
     crossing = side[problem.src] & ~side[problem.dst]
-    shares = np.unique(columns.share[half][crossing], return_counts=True)
+    shares = np.unique(here.share[crossing], return_counts=True)
     far = outside.sum() < inside.sum()
-    roots = np.unique(columns.root[outside if far else inside], return_counts=True)
-    key = (bool(far), *(tuple(part.tolist()) for part in (*shares, *roots)))
+    roots = np.unique(here.root[outside if far else inside], return_counts=True)
+    key = (half if far else -1, *(tuple(part.tolist()) for part in (*shares, *roots)))
     if key in program.known:
         return False
     program.known.add(key)
@@ -169,16 +184,19 @@ def _add_cut(program: _Program, half: int, side: Mask) -> bool:
     for column, count in zip(*(part.tolist() for part in roots), strict=True):
         row.SetCoefficient(program.root[column], count if far else -count)
     if far:
-        row.SetCoefficient(program.rate, -1)
+        row.SetCoefficient(program.total[half], -1)
     program.cuts.append((half, side))
     program.cut_rows.append(row)
     return True
 
 
 def _violated(columns: Columns, half: int, share: Floats, root: Floats) -> list[Mask]:
-    problem = columns.halves[half]
-    loads = np.maximum(share[columns.share[half]], 0)
-    data = np.where(columns.root >= 0, np.maximum(root, 0)[columns.root], 0)
+    here = columns.halves[half]
+    problem = here.problem
+    loads = np.maximum(share[here.share], 0)
+    data = np.where(here.root >= 0, np.maximum(root, 0)[here.root], 0)
+    if not data.any():
+        return []
     grid = _GRID / max(1.0, float(loads.sum()), float(data.sum()))
     slack = _CLOSE * float(data.sum()) / max(len(loads), 1)
     slots = np.floor((loads * (1 + _CLOSE) + slack) * grid).astype(np.int64)
@@ -191,8 +209,8 @@ def _violated(columns: Columns, half: int, share: Floats, root: Floats) -> list[
 def _solution(program: _Program, share: Floats, root: Floats) -> Solution:
     columns = program.columns
     relay_price = []
-    for half, problem in enumerate(columns.halves):
-        price = np.zeros(problem.nodes)
+    for half, here in enumerate(columns.halves):
+        price = np.zeros(here.problem.nodes)
         keys = _relay_keys(columns, half)
         alike: dict[tuple[tuple[int, int], ...], int] = {}
         for key in keys.values():
@@ -201,4 +219,4 @@ def _solution(program: _Program, share: Floats, root: Floats) -> Solution:
             price[v] = abs(program.relay_rows[half][key].dual_value()) / alike[key]
         relay_price.append(price)
     cut_price = np.array([abs(row.dual_value()) for row in program.cut_rows])
-    return Solution(program.rate.solution_value(), share, root, tuple(program.cuts), cut_price, tuple(relay_price))
+    return Solution(float(columns.worth @ root), share, root, tuple(program.cuts), cut_price, tuple(relay_price))

@@ -15,7 +15,10 @@ from collsched.topology.model import Topology
 
 
 def opposite_links(topology: Topology) -> NDArray[np.int32] | None:
-    """Link id → id of the link the other way, if every link has one of equal bandwidth; else None."""
+    """Link id → id of the link the other way, if every link has one of equal bandwidth, and every switch multicasts if
+    it reduces; else None."""
+    if any(node.multicast != node.reduce for node in topology.nodes):
+        return None
     ids = {(link.src, link.dst): i for i, link in enumerate(topology.links)}
     opposite = np.empty(len(topology.links), np.int32)
     for i, link in enumerate(topology.links):

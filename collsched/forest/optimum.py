@@ -14,6 +14,7 @@ from collsched.collective import Collective
 from collsched.errors import InputError, UnreachableError
 from collsched.forest.balance import balance, excess_egress
 from collsched.forest.balance import ratio as trimmed_ratio
+from collsched.forest.branching import branching
 from collsched.forest.problem import Problem, directions, floor_slots, problem
 from collsched.forest.problem import arrays as arrays
 from collsched.topology.model import Topology
@@ -38,7 +39,8 @@ class Optimum:
     `k` trees per unit of weight on ⌊U·bandwidth⌋ slots per link take U / k, the best that is known to be reachable:
     `ratio` itself if `certified`. Where it is not, a relay (a switch, or a rank outside the group) could keep pace
     only by sending more than it receives; `limit` is what no schedule beats whose switches only forward, proven by a
-    linear program, and `trimmed` the problem with bandwidths that can be used in full. Ratio 0: nothing has to move.
+    linear program. `trimmed`: the problem with bandwidths that can be used in full, or with trees that branch at
+    switches, where the problem itself has no trees at this rate. Ratio 0: nothing has to move.
     """
 
     ratio: Fraction
@@ -78,6 +80,9 @@ def optimum(problem: Problem, *, group: NDArray[np.int32] | None = None) -> Opti
     exact = Optimum(ratio, cut, k, slots_per_bandwidth, True)
     if _packable(problem, exact):
         return exact
+    spanned = branching(problem, ratio)
+    if spanned is not None and _packable(spanned, exact):
+        return replace(exact, trimmed=spanned)
     balanced = balance(problem, side != 0)
     if balanced is None:
         return replace(exact, certified=False)

@@ -32,8 +32,8 @@ class Problem:
     """Pack out-trees: from every node v with weight[v] > 0, spanning all terminals.
 
     Arc i is link i of the topology, turned round if `reversed`: in-trees are out-trees of the reversed fabric.
-    `capacity[i]` = bandwidth in GB/s × `scale`, an integer. `copies` marks nodes that can copy or combine data:
-    ranks, and switches that multicast or reduce; all others only forward.
+    `capacity[i]` = bandwidth in GB/s × `scale`, an integer. `copies` marks nodes at which trees may
+    branch: ranks, and switches that multicast (reduce, if `reversed`); all others only forward.
     """
 
     nodes: int
@@ -105,7 +105,8 @@ def problem(topology: Topology, collective: Collective, *, reverse: bool) -> Pro
         terminal[[topology.ranks[rank] for rank in collective.group]] = 1
     rank = np.zeros(len(topology.nodes), np.uint8)
     rank[list(topology.ranks)] = 1
-    copies = rank | np.fromiter((node.multicast or node.reduce for node in topology.nodes), np.uint8, len(rank))
+    able = (node.reduce if reverse else node.multicast for node in topology.nodes)
+    copies = rank | np.fromiter(able, np.uint8, len(rank))
     if reverse:
         src, dst = dst, src
     return Problem(len(topology.nodes), src, dst, capacity, weight, terminal, rank, copies, scale, reverse)

@@ -33,7 +33,7 @@ from collsched.ir.schedule import COPY, REDUCE, Chunks, Joins, Schedule, Transfe
 from collsched.lower.relays import copy_first_at_relays
 from collsched.topology.model import Topology
 
-_BLOCK = 1 << 22  # entries of the (tree, rank) table taken at once
+_BLOCK = 1 << 22  # entries of the (tree, holder) table taken at once
 _MAX_UNITS = 1 << 62  # of the buffer's axis
 _NONE = -1
 
@@ -123,7 +123,7 @@ def _shards(topology: Topology, collective: Collective, forest: Forest) -> Ints:
         place[[topology.ranks[owner] for owner in collective.owners]] = np.arange(len(collective.owners))
         return place[forest.roots]
     place[[topology.ranks[rank] for rank in collective.group]] = np.arange(len(collective.group))
-    _, end = _ends(topology, forest.routes)
+    _, end = forest.routes.ends(topology)
     return place[forest.roots] * len(collective.group) + place[end[forest.edges[forest.ptr[1:] - 1]]]
 
 
@@ -159,18 +159,19 @@ def _expand(topology: Topology, forest: Forest, tree: Ints) -> _Phase:
 
 def _shape(topology: Topology, forest: Forest) -> tuple[Ints32, Ints32]:
     """For each edge, the edge that enters its parent (or _NONE), and its distance from the root in hops."""
-    rank_of = np.full(len(topology.nodes), _NONE, np.int32)
-    rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
-    begin, end = _ends(topology, forest.routes)
+    places = len(topology.holders)
+    holder_of = np.full(len(topology.nodes), _NONE, np.int32)
+    holder_of[list(topology.holders)] = np.arange(places)
+    begin, end = forest.routes.ends(topology)
     above_node, below_node = (begin, end) if forest.direction == "out" else (end, begin)
-    parent, child = rank_of[above_node][forest.edges], rank_of[below_node][forest.edges]
+    parent, child = holder_of[above_node][forest.edges], holder_of[below_node][forest.edges]
     above = np.empty(len(forest.edges), np.int32)
-    step = max(1, _BLOCK // len(topology.ranks))
+    step = max(1, _BLOCK // places)
     for first in range(0, len(forest.roots), step):
         ptr = forest.ptr[first : first + step + 1]
         edges = slice(ptr[0], ptr[-1])
-        row = np.repeat(np.arange(len(ptr) - 1) * len(topology.ranks), np.diff(ptr))
-        entering = np.full((len(ptr) - 1) * len(topology.ranks), _NONE, np.int32)
+        row = np.repeat(np.arange(len(ptr) - 1) * places, np.diff(ptr))
+        entering = np.full((len(ptr) - 1) * places, _NONE, np.int32)
         entering[row + child[edges]] = np.arange(ptr[0], ptr[-1])
         above[edges] = entering[row + parent[edges]]
     depth, over = np.ones(len(above), np.int32), above.copy()
@@ -178,13 +179,6 @@ def _shape(topology: Topology, forest: Forest) -> tuple[Ints32, Ints32]:
         depth[moving] += depth[over[moving]]
         over[moving] = over[over[moving]]
     return above, depth
-
-
-def _ends(topology: Topology, routes: Routes) -> tuple[Ints, Ints]:
-    """The nodes at which each route starts and ends."""
-    src = np.fromiter((link.src for link in topology.links), np.int64, len(topology.links))
-    dst = np.fromiter((link.dst for link in topology.links), np.int64, len(topology.links))
-    return src[routes.links[routes.ptr[:-1]]], dst[routes.links[routes.ptr[1:] - 1]]
 
 
 def _joins(phases: Sequence[_Phase], chunks: int) -> tuple[Ints32, Joins]:

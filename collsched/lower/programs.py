@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from collsched.errors import MissingComponentError
+from collsched.forest.model import Routes
 from collsched.ir.program import RECV_COPY, RECV_REDUCE, SEND, Connections, Program
 from collsched.ir.schedule import REDUCE, Joins, Schedule
 from collsched.topology.model import Topology
@@ -28,15 +30,24 @@ def programs(topology: Topology, schedule: Schedule) -> Iterator[Program]:
 
 
 def _ranks(topology: Topology, schedule: Schedule) -> tuple[Ints, Ints]:
-    """The rank numbers at both ends of every transfer."""
+    """The rank numbers at both ends of every transfer. Raises MissingComponentError where one ends at a switch."""
+    check_ranks_alone(topology, schedule.routes)
     rank_of = np.full(len(topology.nodes), -1, np.int64)
     rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
-    routes, route = schedule.routes, schedule.transfers.route
-    link_src = np.fromiter((link.src for link in topology.links), np.int64, len(topology.links))
-    link_dst = np.fromiter((link.dst for link in topology.links), np.int64, len(topology.links))
-    src = rank_of[link_src[routes.links[routes.ptr[:-1]]]]
-    dst = rank_of[link_dst[routes.links[routes.ptr[1:] - 1]]]
-    return src[route], dst[route]
+    src, dst = (rank_of[nodes] for nodes in schedule.routes.ends(topology))
+    return src[schedule.transfers.route], dst[schedule.transfers.route]
+
+
+def check_ranks_alone(topology: Topology, routes: Routes) -> None:
+    """Raises MissingComponentError if a switch copies or sums data on its way: programs are for ranks alone."""
+    switches = routes.switches(topology)
+    if switches:
+        more = f" and {len(switches) - 1} more" if len(switches) > 1 else ""
+        raise MissingComponentError(
+            f"the plan needs switches that copy or sum data ({topology.nodes[switches[0]].name}{more}), and engines "
+            "move data between ranks only; compile it with --in-network off, or hand it to a runtime that uses such "
+            "switches with `collsched export --to transfers`"
+        )
 
 
 def _program(schedule: Schedule, src: Ints, dst: Ints, rank: int) -> Program:

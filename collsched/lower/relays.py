@@ -1,4 +1,4 @@
-"""Ranks outside the group that relay a reduction: they contribute nothing, so the first arrival must be a copy.
+"""Reductions at nodes that contribute nothing: ranks outside the group, and switches. The first arrival must be a copy.
 
     a ──reduce──┐                        a ──copy────┐
                 ├─▶ relay ──▶ …    ⟹                 ├─▶ relay ──▶ …
@@ -19,41 +19,42 @@ from collsched.forest.model import Routes
 from collsched.ir.schedule import COPY, REDUCE, Joins, Transfers
 from collsched.topology.model import Topology
 
+Ints = NDArray[np.int64]
+
 
 def copy_first_at_relays(
     topology: Topology, collective: Collective, routes: Routes, transfers: Transfers, joins: Joins
 ) -> tuple[Transfers, Joins]:
     """Of the reductions of a chunk into a relay, the first becomes a copy, and the others wait for it too."""
-    if len(collective.group) == len(topology.ranks) or not (transfers.op == REDUCE).any():
+    if len(collective.group) == len(topology.holders) or not (transfers.op == REDUCE).any():
         return transfers, joins
-    into_relay = np.flatnonzero(
-        (transfers.op == REDUCE) & _ends_at_relay(topology, collective, routes)[transfers.route]
-    )
+    member = np.zeros(len(topology.nodes), bool)
+    member[[topology.ranks[rank] for rank in collective.group]] = True
+    _, end = routes.ends(topology)
+    into_relay = np.flatnonzero((transfers.op == REDUCE) & ~member[end][transfers.route])
     if not len(into_relay):
         return transfers, joins
-    dst = np.array([topology.links[i].dst for i in routes.links[routes.ptr[1:] - 1]], np.int64)
-    place = transfers.chunk[into_relay].astype(np.int64) * len(topology.nodes) + dst[transfers.route[into_relay]]
+    place = transfers.chunk[into_relay].astype(np.int64) * len(topology.nodes) + end[transfers.route[into_relay]]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
     leader = into_relay[first][group]
     op, join = transfers.op.copy(), transfers.join.copy()
     op[leader] = COPY
     waiting = into_relay != leader
-    sets = [
-        np.unique(np.append(joins.member[joins.ptr[j] : joins.ptr[j + 1]], copy))
-        for j, copy in zip(join[into_relay[waiting]], leader[waiting], strict=True)
-    ]
-    join[into_relay[waiting]] = len(joins.ptr) - 1 + np.arange(len(sets), dtype=np.int32)
-    return replace(transfers, op=op, join=join), _extend(joins, sets)
+    join[into_relay[waiting]], joins = _also(joins, join[into_relay[waiting]], leader[waiting])
+    return replace(transfers, op=op, join=join), joins
 
 
-def _ends_at_relay(topology: Topology, collective: Collective, routes: Routes) -> NDArray[np.bool_]:
-    member = np.zeros(len(topology.nodes), bool)
-    member[[topology.ranks[rank] for rank in collective.group]] = True
-    relay_link = np.array([not member[link.dst] for link in topology.links], bool)
-    ends: NDArray[np.bool_] = relay_link[routes.links[routes.ptr[1:] - 1]]
-    return ends
-
-
-def _extend(joins: Joins, sets: list[NDArray[np.int32]]) -> Joins:
-    ptr = joins.ptr[-1] + np.cumsum([len(members) for members in sets], dtype=np.int64)
-    return Joins(np.concatenate([joins.ptr, ptr]), np.concatenate([joins.member, *sets]))
+def _also(joins: Joins, join: NDArray[np.int32], other: Ints) -> tuple[NDArray[np.int32], Joins]:
+    """Joins that hold what each `join` holds, and each `other` transfer: equal pairs share one."""
+    base = int(other.max(initial=0)) + 1
+    pairs, number = np.unique(join * np.int64(base) + other, return_inverse=True)
+    old, added = np.divmod(pairs, base)
+    sizes = np.diff(joins.ptr)[old]
+    owner = np.repeat(np.arange(len(pairs)), sizes)
+    entry = np.arange(len(owner)) + np.repeat(joins.ptr[:-1][old] - (np.cumsum(sizes) - sizes), sizes)
+    owner = np.append(owner, np.arange(len(pairs)))
+    members = np.append(joins.member[entry], added)
+    order = np.lexsort((members, owner))
+    ptr = joins.ptr[-1] + np.cumsum(sizes + 1)
+    extended = Joins(np.append(joins.ptr, ptr), np.append(joins.member, members[order]).astype(np.int32))
+    return (len(joins.ptr) - 1 + number.reshape(-1)).astype(np.int32), extended

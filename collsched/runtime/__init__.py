@@ -42,9 +42,14 @@ def require_engine(engine: str) -> str:
 def connect(plan: Executable, engine: str = "auto", tuning: Any = None) -> Communicator:
     """This rank's end of a plan; returns once all ranks have connected. `tuning`: of the engine's own class.
 
-    Raises MissingComponentError for an engine that this version does not have, and what the engine's `connect` raises.
+    Raises MissingComponentError for an engine that this version does not have, or a plan that needs switches which copy
+    or sum data, as no engine does; and what the engine's `connect` raises.
     """
-    communicator: Communicator = _module(require_engine(engine)).connect(plan, tuning)
+    from collsched.lower.programs import check_ranks_alone
+
+    found = _module(require_engine(engine))
+    check_ranks_alone(plan.topology, plan.schedule().routes)
+    communicator: Communicator = found.connect(plan, tuning)
     return communicator
 
 

@@ -23,6 +23,7 @@ from collsched.collective import Collective
 from collsched.ir.program import Program
 from collsched.ir.schedule import Schedule
 from collsched.lower import program
+from collsched.lower.programs import check_ranks_alone
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.layout import Role, Slots
 from collsched.runtime.pending import Pending
@@ -78,7 +79,10 @@ class Wiring:
 
     @cached_property
     def schedule(self) -> Schedule:
-        return self.plan.schedule(self.segments) if self.segments > 1 else self.plan.schedule()
+        """Raises MissingComponentError where switches copy or sum data, which no engine can make them do."""
+        schedule = self.plan.schedule(self.segments) if self.segments > 1 else self.plan.schedule()
+        check_ranks_alone(self.plan.topology, schedule.routes)
+        return schedule
 
     @cached_property
     def slots(self) -> Slots:

@@ -142,13 +142,10 @@ class Slots:
 
     @classmethod
     def of(cls, topology: Topology, schedule: Schedule) -> Slots:
-        src = np.fromiter((link.src for link in topology.links), np.int64, len(topology.links))
-        dst = np.fromiter((link.dst for link in topology.links), np.int64, len(topology.links))
         rank_of = np.full(len(topology.nodes), -1, np.int64)
         rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
-        routes, transfers = schedule.routes, schedule.transfers
-        first = rank_of[src[routes.links[routes.ptr[:-1]]]][transfers.route]
-        last = rank_of[dst[routes.links[routes.ptr[1:] - 1]]][transfers.route]
+        transfers = schedule.transfers
+        first, last = (rank_of[nodes][transfers.route] for nodes in schedule.routes.ends(topology))
         lanes, sizes = np.unique(_key(first, last, transfers.channel, len(topology.ranks)), return_counts=True)
         padded = -(-sizes // 8) * 8
         return cls(lanes, np.cumsum(padded) - padded, int(padded.sum()), len(topology.ranks))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -50,6 +52,11 @@ class Builder:
         self.nodes.append(Node(name, kind, host, rail, plane, multicast, reduce))
         self.lines.append(line)
         return len(self.nodes) - 1
+
+    def enable(self, switches: Iterable[int], *, multicast: bool, reduce: bool) -> None:
+        """Let switches that are there already copy or sum data."""
+        for number in switches:
+            self.nodes[number] = replace(self.nodes[number], multicast=multicast, reduce=reduce)
 
     def find(self, name: str, hint: str = "add it under 'nodes'") -> int:
         """The id of a node by its name; `hint` says how to mend an unknown one where no name is near."""

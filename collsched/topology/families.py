@@ -53,7 +53,7 @@ FAMILIES: Mapping[str, Callable[..., Family]] = MappingProxyType(
 )
 
 
-_GENERIC = frozenset({"kind", "when", "attach", "ranks"})
+_GENERIC = frozenset({"kind", "when", "attach", "ranks", "multicast", "reduce"})
 
 # How an argument is read, by the annotation of its field.
 _READERS: Mapping[str, Callable[[str, Environment], Quantity]] = MappingProxyType(

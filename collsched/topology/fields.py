@@ -134,8 +134,12 @@ class Entry:
             raise self.error(f"{key!r} of {self.what} is {text!r}; allowed are {', '.join(allowed)}; {hint}", key)
         return text
 
-    def flag(self, key: str) -> bool:
-        return key in self.items and self.choice(key, ("true", "false")) == "true"
+    def flag(self, key: str, environment: Environment) -> bool:
+        """`true`, `false` or the name of a flag; false if absent."""
+        if key not in self.items:
+            return False
+        value = environment.get(self.text(key))
+        return value == 1 if value in (0, 1) else self.choice(key, ("true", "false")) == "true"
 
     def listing(self, key: str) -> list[Value]:
         """The list under `key`, empty if absent."""

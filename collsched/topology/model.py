@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from numbers import Rational
@@ -14,7 +14,11 @@ from collsched.errors import TopologyError
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A vertex of the fabric: a rank (holds data) or a switch (forwards it; a NIC is one)."""
+    """A vertex of the fabric: a rank (holds data) or a switch (forwards it; a NIC is one).
+
+    A switch that can `multicast` sends a copy of what arrives over each of several links; one that can `reduce` sends
+    the sum of what arrives over several.
+    """
 
     name: str
     kind: Literal["rank", "switch"]
@@ -72,6 +76,17 @@ class Topology:
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         return tuple(i for i, node in enumerate(self.nodes) if node.kind == "rank")
+
+    @cached_property
+    def holders(self) -> tuple[int, ...]:
+        """The nodes between which data moves: the ranks, then the switches that multicast or reduce."""
+        return self.ranks + tuple(i for i, node in enumerate(self.nodes) if node.multicast or node.reduce)
+
+    def without_in_network(self) -> Topology:
+        """The same fabric with switches that only forward."""
+        if len(self.holders) == len(self.ranks):
+            return self
+        return replace(self, nodes=tuple(replace(node, multicast=False, reduce=False) for node in self.nodes))
 
     @cached_property
     def rank_of(self) -> dict[int, int]:

@@ -148,7 +148,7 @@ class _File:
 
     def _node(self, entry: Entry, environment: Environment, host: str | None) -> None:
         kind = cast(Literal["rank", "switch"], entry.choice("kind", ("rank", "switch")))
-        multicast, reduce = entry.flag("multicast"), entry.flag("reduce")
+        multicast, reduce = entry.flag("multicast", environment), entry.flag("reduce", environment)
         name = entry.text("name")
         for full, inner in parse_pattern(f"{escape(host)}/{name}" if host else name).expand(environment):
             if "when" in entry.items and not self._when(entry, inner):
@@ -228,9 +228,13 @@ class _File:
         if "when" in entry.items and not self._when(entry, environment):
             return
         try:
-            family.build(self.builder, ends.resolve(self.builder, environment, family.size, entry.line), entry.line)
+            nodes = ends.resolve(self.builder, environment, family.size, entry.line)
+            first = len(self.builder.nodes)
+            family.build(self.builder, nodes, entry.line)
         except InputError as error:
             raise entry.error(error) from None
+        multicast, reduce = entry.flag("multicast", environment), entry.flag("reduce", environment)
+        self.builder.enable(range(first, len(self.builder.nodes)), multicast=multicast, reduce=reduce)
 
 
 _DEFAULT_LATENCY = fields.latency("1 us")

@@ -25,6 +25,7 @@ from collsched.plan import Plan
 
 def plan_of(rng: random.Random, kind: Kind, *, subset: bool = False) -> Plan:
     topology = growth.fabric(rng, rng.randint(1, 6), rng.randint(0, 4))
+    topology = growth.able(rng, topology) if rng.random() < 0.4 else topology
     ranks = range(len(topology.ranks))
     group = tuple(sorted(rng.sample(ranks, rng.randint(1, len(ranks))))) if subset else tuple(ranks)
     collective = growth.collective(rng, topology, kind, group)

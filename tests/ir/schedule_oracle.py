@@ -37,6 +37,7 @@ def _judge(topology: Topology, schedule: Schedule) -> None:
     src = [ends[r][0] for r in t.route]
     dst = [ends[r][1] for r in t.route]
     chunk, op = t.chunk.tolist(), t.op.tolist()
+    _check_switches(topology, src, dst, chunk, op)
     waits = [set(joins[j]) for j in t.join.tolist()]
     order = _order(count, waits, list(zip(t.route.tolist(), t.channel.tolist(), strict=True)))
     before = _ancestors(order, waits)
@@ -60,14 +61,27 @@ def _parts(ptr, values) -> list[list[int]]:  # type: ignore[no-untyped-def]
     return [values[a:b].tolist() for a, b in pairwise(ptr.tolist())]
 
 
+def _check_switches(topology: Topology, src: list[int], dst: list[int], chunk: list[int], op: list[int]) -> None:
+    switch = [node for node in topology.nodes if node.multicast or node.reduce]
+    first = len(topology.ranks)
+    sent = Counter((c, place) for c, place in zip(chunk, src, strict=True) if place >= first)
+    if any(times > 1 and not switch[place - first].multicast for (_, place), times in sent.items()):
+        raise Wrong("a switch that cannot multicast sends twice")
+    into = [place - first for o, place in zip(op, dst, strict=True) if o == REDUCE and place >= first]
+    if not all(switch[place].reduce for place in into):
+        raise Wrong("a switch that cannot reduce does")
+
+
 def _ends(topology: Topology, route: list[int]) -> tuple[int, int]:
+    """The ends as rank numbers; able switches are numbered after the ranks."""
+    holders = [*topology.ranks, *(i for i, node in enumerate(topology.nodes) if node.multicast or node.reduce)]
     links = [topology.links[i] for i in route]
     for one, two in pairwise(links):
         if one.dst != two.src or one.dst in topology.ranks:
             raise Wrong("a route is no path through switches")
-    if links[0].src not in topology.ranks or links[-1].dst not in topology.ranks or links[0].src == links[-1].dst:
-        raise Wrong("a route does not join two ranks")
-    return topology.ranks.index(links[0].src), topology.ranks.index(links[-1].dst)
+    if links[0].src not in holders or links[-1].dst not in holders or links[0].src == links[-1].dst:
+        raise Wrong("a route does not join two nodes that hold data")
+    return holders.index(links[0].src), holders.index(links[-1].dst)
 
 
 def _check_chunks(schedule: Schedule) -> None:

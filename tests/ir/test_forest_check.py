@@ -25,6 +25,7 @@ from collsched.topology.model import Link, Node, Topology
 def test_random_forests_pass_with_exact_figures(seed: int) -> None:
     rng = random.Random(seed)
     topology = growth.fabric(rng, rng.randint(1, 8), rng.randint(0, 5))
+    topology = growth.able(rng, topology) if rng.random() < 0.4 else topology
     ranks = len(topology.ranks)
     group = tuple(sorted(rng.sample(range(ranks), rng.randint(1, ranks))))
     collective = growth.collective(rng, topology, rng.choice(KINDS), group)
@@ -117,6 +118,26 @@ def test_a_relay_must_relay() -> None:
     with pytest.raises(VerificationError, match="“idle relay”"):
         check_forest(TOPOLOGY, collective, GOOD, reverse=False)
     assert check_forest(TOPOLOGY, replace(BROADCAST, group=(0, 2)), GOOD, reverse=False).depth_max == 2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_switch_branches_only_if_it_can(reverse: bool) -> None:
+    """a → sw → b and a → sw → sw2 → c, with one copy into sw; or all of it backwards, with one sum out of it."""
+    ends = [(a, b) for a, b in PAIRS if (a, b) in ((0, 3), (3, 1), (3, 4), (4, 2))]
+    links = tuple(Link(*(pair[::-1] if reverse else pair), Fraction(10)) for pair in ends)
+    paths = [[ends.index((0, 3))], [ends.index((3, 1))], [ends.index((3, 4)), ends.index((4, 2))]]
+    paths = [path[::-1] if reverse else path for path in paths]
+    direction = "in" if reverse else "out"
+    forest = growth.pack(direction, 1, (0,), [1], [0, 3], range(3), paths)
+    collective = Collective(Kind.REDUCE if reverse else Kind.BROADCAST, (0, 1, 2), (0,), (1,), 0)
+    for multicast, reduce in ((False, False), (True, False), (False, True), (True, True)):
+        nodes = (*NODES[:3], replace(NODES[3], multicast=multicast, reduce=reduce), NODES[4])
+        topology = Topology("branch", nodes, links)
+        if reduce if reverse else multicast:
+            assert check_forest(topology, collective, forest, reverse=reverse).ratio == Fraction(1, 10)
+        else:
+            with pytest.raises(VerificationError, match="“route ends”"):
+                check_forest(topology, collective, forest, reverse=reverse)
 
 
 def test_a_root_with_several_trees() -> None:

@@ -30,6 +30,7 @@ STRICT = ("“read”", "“one copy”", "“overwrite”")
 
 def random_schedule(rng: random.Random) -> tuple[Topology, Schedule]:
     topology = growth.fabric(rng, rng.randint(1, 6), rng.randint(0, 4))
+    topology = growth.able(rng, topology) if rng.random() < 0.4 else topology
     kind = rng.choice(KINDS)
     ranks = len(topology.ranks)
     group = tuple(sorted(rng.sample(range(ranks), rng.randint(1, ranks))))
@@ -76,6 +77,25 @@ def test_mutations_are_caught(mutation: Mutation, seed: int) -> None:
         verify(topology, mutant)
     except VerificationError as error:
         assert wrong is not None or any(rule in str(error) for rule in STRICT), error
+    else:
+        assert wrong is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_switches_do_only_what_they_can(seed: int) -> None:
+    """A schedule on a fabric whose switches lose some of their abilities."""
+    rng = random.Random(seed)
+    topology, schedule = random_schedule(rng)
+    weaker = replace(topology, nodes=tuple(
+        replace(node, multicast=node.multicast and rng.random() < 0.7, reduce=node.reduce and rng.random() < 0.7)
+        for node in topology.nodes
+    ))  # fmt: skip
+    wrong = schedule_oracle.judge(weaker, schedule)
+    try:
+        verify(weaker, schedule)
+    except VerificationError as error:
+        assert wrong is not None, error
     else:
         assert wrong is None
 

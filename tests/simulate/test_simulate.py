@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import log2
@@ -40,6 +41,30 @@ def test_a_ring_takes_n_minus_1_steps(kind: str, rounds: int, nbytes: int, cost:
     seconds = Simulation(fabric, lower(fabric, ring.collective, ring.forests), Model(cost)).seconds(nbytes)
     step = (float(cost) + 2) * MICRO + nbytes / 8 / 10e9
     assert seconds == pytest.approx(rounds * 7 * step, rel=EXACT)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_multicast_takes_two_hops_and_one_preparation(cost: Fraction) -> None:
+    """The switch holds the whole chunk before it copies it, and prepares nothing."""
+    plain = made.star(6)
+    nodes = (*plain.nodes[:-1], replace(plain.nodes[-1], multicast=True))
+    fabric, nbytes = replace(plain, nodes=nodes), 10**6
+    plan = compile(fabric, "broadcast")
+    for store_and_forward in (False, True):
+        seconds = Simulation(fabric, plan.schedule(), Model(cost, store_and_forward)).seconds(nbytes)
+        assert seconds == pytest.approx(float(cost) * MICRO + 2 * (MICRO + nbytes / 10e9), rel=EXACT)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_an_in_network_allreduce_goes_up_and_down_in_turn(cost: Fraction) -> None:
+    """Up: the first contribution, then all others at once. Then to the root, up again, and down to all."""
+    plain = made.star(6)
+    nodes = (*plain.nodes[:-1], replace(plain.nodes[-1], multicast=True, reduce=True))
+    fabric, nbytes = replace(plain, nodes=nodes), 10**6
+    plan = compile(fabric, "allreduce")
+    hop = MICRO + nbytes / 10e9
+    seconds = Simulation(fabric, plan.schedule(), Model(cost)).seconds(nbytes)
+    assert seconds == pytest.approx(3 * float(cost) * MICRO + 5 * hop, rel=EXACT)
 
 
 @pytest.mark.parametrize("cost", COSTS)

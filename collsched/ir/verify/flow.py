@@ -2,8 +2,8 @@
 
 Where a collective reduces, the content of a place is the set of ranks whose contribution it sums, one bit a rank; a
 reduction must unite disjoint sets, so that no contribution counts twice. Where it only moves data, one bit says whether
-the place holds the shard's data. A rank outside the group contributes nothing, but data that it relays is marked with
-its bit: that is how the rule “overwrite” sees that data passed through it.
+the place holds the shard's data. A rank outside the group, or a switch, contributes nothing, but data that it relays is
+marked with its bit: that is how the rule “overwrite” sees that data passed through it.
 
 A place refers to its set, and sets are never changed: a copy passes the reference on, a reduction makes a new set.
 Chunks do not interact, so they are taken in blocks, and a block's transfers wave by wave.
@@ -32,7 +32,7 @@ def check_flow(facts: Facts, order: Order, overwrites: Mask) -> None:
     O(transfers · ranks / 64) word operations if the collective reduces, else O(transfers).
     """
     chunks = len(facts.chunks.shard)
-    step = max(1, _BLOCK_BYTES // (facts.ranks * _words(facts) * 8))
+    step = max(1, _BLOCK_BYTES // (facts.places * _words(facts) * 8))
     blocks = -(-chunks // step)
     wave = np.searchsorted(order.begin, order.position, side="right") - 1
     key = (facts.transfers.chunk // step) * np.int64(order.waves) + wave
@@ -53,38 +53,38 @@ def check_flow(facts: Facts, order: Order, overwrites: Mask) -> None:
 
 def _words(facts: Facts) -> int:
     """64-bit words of a set."""
-    return -(-facts.ranks // 64) if PROMISES[facts.collective.kind].reduced else 1
+    return -(-facts.places // 64) if PROMISES[facts.collective.kind].reduced else 1
 
 
 def _singles(facts: Facts) -> Words:
-    """[ranks, words] For each rank, the set of what it contributes; just one bit where nothing is reduced."""
+    """[places, words] For each holder, the set of what it contributes; just one bit where nothing is reduced."""
     if not PROMISES[facts.collective.kind].reduced:
-        return np.ones((facts.ranks, 1), np.uint64)
-    single = np.zeros((facts.ranks, _words(facts)), np.uint64)
-    rank = np.arange(facts.ranks)
-    single[rank, rank // 64] = np.uint64(1) << (rank % 64).astype(np.uint64)
+        return np.ones((facts.places, 1), np.uint64)
+    single = np.zeros((facts.places, _words(facts)), np.uint64)
+    holder = np.arange(facts.places)
+    single[holder, holder // 64] = np.uint64(1) << (holder % 64).astype(np.uint64)
     return single
 
 
 class _State:
-    """The places of a block of chunks. Place p holds set number held[p]; set 0 is empty, set 1 + r is rank r's own."""
+    """The places of a block of chunks. Place p holds set held[p]; set 0 is empty, set 1 + r is holder r's own."""
 
     def __init__(self, facts: Facts, first: int, count: int, transfers: Ints) -> None:
-        self.facts, self.first, self.count, self.ranks = facts, first, count, facts.ranks
+        self.facts, self.first, self.count, self.places = facts, first, count, facts.places
         self.promise = PROMISES[facts.collective.kind]
-        self.relays = np.full(self.ranks, self.promise.reduced)
+        self.relays = np.full(self.places, self.promise.reduced)
         self.relays[list(facts.collective.group)] = False
         made = int((facts.transfers.op[transfers] == REDUCE).sum() + self.relays[facts.src[transfers]].sum())
-        self.sets = np.empty((1 + self.ranks + made, _words(facts)), np.uint64)
+        self.sets = np.empty((1 + self.places + made, _words(facts)), np.uint64)
         self.sets[0] = 0
-        self.sets[1 : 1 + self.ranks] = _singles(facts)
+        self.sets[1 : 1 + self.places] = _singles(facts)
         self.size = np.empty(len(self.sets), np.int64)
-        self.size[: 1 + self.ranks] = _count(self.sets[: 1 + self.ranks])
-        self.known = 1 + self.ranks
-        self.held = np.zeros(count * self.ranks, np.int32)
+        self.size[: 1 + self.places] = _count(self.sets[: 1 + self.places])
+        self.known = 1 + self.places
+        self.held = np.zeros(count * self.places, np.int32)
         for shard, chunks in self._by_shard():
             before = np.array(holders(facts.collective, shard, self.promise.before))
-            self.held[chunks[:, None] * self.ranks + before] = 1 + before
+            self.held[chunks[:, None] * self.places + before] = 1 + before
 
     def _by_shard(self) -> list[tuple[int, Ints]]:
         """The shards of the block, each with its chunks, numbered within the block."""
@@ -104,12 +104,12 @@ class _State:
     def run(self, transfers: Ints, overwrites: Mask) -> None:
         """One wave: all reads, then all writes."""
         facts = self.facts
-        base = (facts.transfers.chunk[transfers] - self.first) * np.int64(self.ranks)
+        base = (facts.transfers.chunk[transfers] - self.first) * np.int64(self.places)
         target = base + facts.dst[transfers]
         moved = self.held[base + facts.src[transfers]]
         if not moved.all():
             empty = facts.transfer_name(int(transfers[np.flatnonzero(moved == 0)[0]]))
-            fail("data", f"{empty} is sent by a rank that holds none of it", "data comes from somewhere")
+            fail("data", f"{empty} is sent by a node that holds none of it", "data comes from somewhere")
         passing = np.flatnonzero(self.relays[facts.src[transfers]])
         if len(passing):
             mark = self.sets[1 + facts.src[transfers[passing]]]
@@ -122,7 +122,7 @@ class _State:
         self.held[target] = moved
 
     def _overwrite(self, transfers: Ints, overwrites: Mask, moved: NDArray[np.int32]) -> None:
-        """A copy that replaces data in use carries the bit of the rank it arrives at: it depends on the one reader."""
+        """A copy that replaces data in use carries the bit of the node it arrives at: it depends on the one reader."""
         check = np.flatnonzero(overwrites[transfers])
         at = self.facts.dst[transfers[check]]
         bit = self.sets[moved[check], at // 64] >> (at % 64).astype(np.uint64) & np.uint64(1)
@@ -155,18 +155,18 @@ class _State:
         kept = (self.sets[: self.known] & group == group).all(axis=1)
         for shard, chunks in self._by_shard():
             after = np.array(holders(self.facts.collective, shard, self.promise.after))
-            wrong = np.argwhere(~kept[self.held[chunks[:, None] * self.ranks + after]])
+            wrong = np.argwhere(~kept[self.held[chunks[:, None] * self.places + after]])
             if len(wrong):
                 chunk, rank = (int(i) for i in wrong[0])
                 witness = self._missing(int(chunks[chunk]), int(after[rank]))
                 fail("promise", witness, f"so the {self.facts.collective.kind} is not done")
 
     def _missing(self, chunk: int, rank: int) -> str:
-        name = self.facts.rank_name
+        name = self.facts.holder_name
         text = f"{name(rank)} does not end with {self.facts.chunk_name(self.first + chunk)}"
         if not self.promise.reduced:
             return text
-        found = self.sets[self.held[chunk * self.ranks + rank]]
+        found = self.sets[self.held[chunk * self.places + rank]]
         absent = [r for r in self.facts.collective.group if not int(found[r // 64]) >> r % 64 & 1]
         return f"{text}: {len(absent)} contributions are missing, such as that of {name(absent[0])}"
 

@@ -46,9 +46,9 @@ def check_races(facts: Facts, order: Order) -> Mask:
 
 def _places(facts: Facts) -> tuple[Ints, Ints, int]:
     """The places that each transfer reads and writes, and how many there are; renumbered where few are used."""
-    places = len(facts.chunks.shard) * facts.ranks
+    places = len(facts.chunks.shard) * facts.places
     narrow = np.int32 if places < 1 << 30 else np.int64  # half the memory to go through
-    first = (facts.transfers.chunk * np.int64(facts.ranks)).astype(narrow)
+    first = (facts.transfers.chunk * np.int64(facts.places)).astype(narrow)
     source, target = first + facts.src.astype(narrow), first + facts.dst.astype(narrow)
     if places <= _DENSE * len(facts) + (1 << 16):
         return source, target, places

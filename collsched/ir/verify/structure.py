@@ -28,6 +28,7 @@ class Facts:
         self.chunks, self.routes = schedule.chunks, schedule.routes
         self.transfers, self.joins = schedule.transfers, schedule.joins
         self.ranks = len(topology.ranks)
+        self.places = len(topology.holders)  # of a chunk: at each rank, then at each switch that multicasts or reduces
 
     def __len__(self) -> int:
         return len(self.transfers.chunk)
@@ -41,11 +42,32 @@ class Facts:
         return np.fromiter((link.dst for link in self.topology.links), np.int64, len(self.topology.links))
 
     @cached_property
-    def rank_of(self) -> Ints:
-        """Node id → rank number, or −1 for a switch."""
-        rank_of = np.full(len(self.topology.nodes), -1, np.int64)
-        rank_of[list(self.topology.ranks)] = np.arange(self.ranks)
-        return rank_of
+    def holder_of(self) -> Ints:
+        """Node id → number among `topology.holders`, a rank's being its own; −1 for a switch that only forwards."""
+        holder_of = np.full(len(self.topology.nodes), -1, np.int64)
+        holder_of[list(self.topology.holders)] = np.arange(self.places)
+        return holder_of
+
+    @cached_property
+    def multicasts(self) -> Mask:
+        """Holder → may it send what it holds more than once?"""
+        return np.array([self.topology.nodes[i].kind == "rank" or self.topology.nodes[i].multicast
+                         for i in self.topology.holders], bool)  # fmt: skip
+
+    @cached_property
+    def reduces(self) -> Mask:
+        """Holder → may it add to what it holds?"""
+        return np.array([self.topology.nodes[i].kind == "rank" or self.topology.nodes[i].reduce
+                         for i in self.topology.holders], bool)  # fmt: skip
+
+    @cached_property
+    def multiplied(self) -> Mask:
+        """Transfers of a chunk out of a switch that has sent it before and cannot multicast."""
+        multiplied = np.zeros(len(self), bool)
+        single = np.flatnonzero(~self.multicasts[self.src])
+        place = self.transfers.chunk[single] * np.int64(self.places) + self.src[single]
+        multiplied[np.delete(single, np.unique(place, return_index=True)[1])] = True
+        return multiplied
 
     @cached_property
     def inner(self) -> Ints:
@@ -56,16 +78,16 @@ class Facts:
 
     @cached_property
     def route_src(self) -> Ints:
-        """Rank number at which each route starts, −1 if that is no rank."""
-        return self.rank_of[self.link_src[self.routes.links[self.routes.ptr[:-1]]]]
+        """Holder at which each route starts, −1 if that node only forwards."""
+        return self.holder_of[self.link_src[self.routes.links[self.routes.ptr[:-1]]]]
 
     @cached_property
     def route_dst(self) -> Ints:
-        return self.rank_of[self.link_dst[self.routes.links[self.routes.ptr[1:] - 1]]]
+        return self.holder_of[self.link_dst[self.routes.links[self.routes.ptr[1:] - 1]]]
 
     @cached_property
     def src(self) -> Ints:
-        """The rank number that each transfer reads."""
+        """The holder that each transfer reads."""
         return self.route_src[self.transfers.route]
 
     @cached_property
@@ -92,20 +114,20 @@ class Facts:
         gaps[-1] = not np.array_equal(shard[first], np.flatnonzero(self.collective.shards))
         return gaps
 
-    def rank_name(self, rank: int) -> str:
-        return self.topology.nodes[self.topology.ranks[rank]].name
+    def holder_name(self, holder: int) -> str:
+        return self.topology.nodes[self.topology.holders[holder]].name
 
     def chunk_name(self, chunk: int) -> str:
         c = self.chunks
         begin, end = int(c.offset[chunk]), int(c.offset[chunk] + c.length[chunk])
         shard = int(c.shard[chunk])
-        owner = self.rank_name(self.collective.owners[shard])
+        owner = self.holder_name(self.collective.owners[shard])
         if self.collective.kind is Kind.ALL_TO_ALL:
-            owner += f" for {self.rank_name(self.collective.target(shard))}"
+            owner += f" for {self.holder_name(self.collective.target(shard))}"
         return f"chunk {chunk} ([{begin}, {end}) / {c.denominator[chunk]} of the shard of {owner})"
 
     def transfer_name(self, transfer: int) -> str:
-        src, dst = self.rank_name(int(self.src[transfer])), self.rank_name(int(self.dst[transfer]))
+        src, dst = self.holder_name(int(self.src[transfer])), self.holder_name(int(self.dst[transfer]))
         return f"transfer {transfer} of {self.chunk_name(int(self.transfers.chunk[transfer]))}, {src} → {dst}"
 
 
@@ -203,13 +225,13 @@ RULES = (
     Rule(
         "route ends",
         lambda f: (f.route_src < 0) | (f.route_dst < 0) | (f.route_src == f.route_dst),
-        lambda f, i: f"route {i} does not run from one rank to another",
-        "only ranks hold data",
+        lambda f, i: f"route {i} does not run from one rank to another, nor to a switch that multicasts or reduces",
+        "only these hold data",
     ),
     Rule(
         "route inside",
-        lambda f: f.rank_of[f.link_dst[f.routes.links[f.inner]]] >= 0,
-        lambda f, i: f"a route passes through {f.rank_name(int(f.rank_of[f.link_dst[f.routes.links[f.inner[i]]]]))}",
+        lambda f: _outside(f.holder_of[f.link_dst[f.routes.links[f.inner]]], f.ranks) == 0,
+        lambda f, i: f"a route passes through {f.topology.nodes[f.link_dst[f.routes.links[f.inner[i]]]].name}",
         "between its ends a route crosses switches only",
     ),
     Rule(
@@ -231,6 +253,18 @@ RULES = (
         lambda f: (f.transfers.op == REDUCE) & (not f.collective.kind.reduces),
         lambda f, i: f"{f.transfer_name(i)} reduces in a {f.collective.kind}",
         "data that nobody sums must arrive as it was",
+    ),
+    Rule(
+        "in-network reduction",
+        lambda f: (f.transfers.op == REDUCE) & ~f.reduces[f.dst],
+        lambda f, i: f"{f.transfer_name(i)} reduces at a switch that cannot",
+        "a switch sums only if the topology says so",
+    ),
+    Rule(
+        "in-network multicast",
+        lambda f: f.multiplied,
+        lambda f, i: f"{f.transfer_name(i)} is sent again by a switch that cannot multicast",
+        "a switch copies only if the topology says so",
     ),
 )
 
