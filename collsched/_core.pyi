@@ -77,3 +77,23 @@ def assign_paths(
     moves: int,
     free_all: bool,
 ) -> _I64: ...
+
+class Exchange:
+    def __init__(
+        self,
+        nodes: int,
+        src: _I32,
+        dst: _I32,
+        capacity: NDArray[np.float64],
+        source: _I32,
+        demand: NDArray[np.float64],
+        rank: _U8,
+    ) -> None: ...
+    def distances(self, price: _I64) -> _I64: ...
+    def even(self, price: _I64) -> NDArray[np.float64]: ...
+    def balance(
+        self, flow: NDArray[np.float64], rounds: int, close: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+    def trace(
+        self, flow: NDArray[np.float64], k: int, parts: int
+    ) -> tuple[tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32], _I64]: ...

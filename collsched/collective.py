@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from collsched.errors import InputError
+from collsched.matrix import Size, SizeMatrix, compose_yaml, parse_size
 from collsched.topology.model import Topology
 from collsched.topology.names import RankNames
 
 MAX_TOTAL_WEIGHT = 2**31 - 1  # the sum of the shards' integer sizes; the planners multiply it by capacities in 64 bits
+MAX_PAIRS_WEIGHT = 2**40  # the same of an all-to-all, whose planner does not
 
 
 class Kind(StrEnum):
@@ -53,7 +55,7 @@ class Collective:
     - allreduce: the owner is where the two phases meet; every rank ends with all shards reduced;
     - broadcast, reduce: one shard, owned by `root`;
     - all-to-all: a shard for every ordered pair of ranks, by source, then by target: the owner, its source, starts with
-      it, and its target ends with it. A rank's shards are its buffer.
+      it, and its target ends with it. A rank's shards are its buffer; what it sends to itself stays where it is.
 
     `group` is ascending rank numbers; `shards` are coprime non-negative integers, not all zero.
     """
@@ -73,14 +75,17 @@ class Collective:
         return Fraction(members - 1, members) * (2 if self.kind is Kind.ALLREDUCE else 1)
 
     @property
-    def buffers(self) -> int:
-        """How many buffers the shards make up: one, but in an all-to-all one a rank."""
-        return len(self.group) if self.kind is Kind.ALL_TO_ALL else 1
-
-    @property
     def weight(self) -> int:
-        """W: the sizes of the shards of one buffer, the one whose bytes count."""
-        return sum(self.shards) // self.buffers
+        """W: the sizes of the shards of one buffer, the one whose bytes count: of an all-to-all, the largest rank's."""
+        if self.kind is not Kind.ALL_TO_ALL:
+            return sum(self.shards)
+        count = len(self.group)
+        return max(sum(self.shards[first : first + count]) for first in range(0, count * count, count))
+
+    def total(self, count: int) -> int:
+        """The elements (or bytes) of all buffers together where the one that counts has `count`: of an all-to-all as
+        many as its ranks send, else `count`."""
+        return count * sum(self.shards) // self.weight
 
     def target(self, shard: int) -> int:
         """The rank number that a shard of an all-to-all is sent to."""
@@ -134,12 +139,14 @@ def make_collective(
     group: str | Sequence[int | str] | None = None,
     root: int | str | None = None,
     shards: Mapping[str, Fraction | int] | None = None,
+    matrix: SizeMatrix | Mapping[str, Mapping[str, Size]] | None = None,
 ) -> Collective:
     """A checked collective on ranks of `topology`.
 
     `group`: rank names or numbers, or one text such as "0-7,12" (see `RankNames.select`); all ranks if None.
     `root`: a rank name or number; the group's first rank if None.
     `shards`: rank name → relative size, for every rank of the group; equal sizes if None.
+    `matrix`: of an all-to-all, source name → target name → relative size, 0 where there is none; equal sizes if None.
     Raises InputError where a name is unknown or an argument does not apply to the kind.
     """
     kind = parse_kind(kind)
@@ -148,15 +155,18 @@ def make_collective(
     ranks = RankNames.of(topology)
     members = _members(ranks, group)
     root_rank = _root(ranks, kind, members, root)
+    if matrix is not None and kind is not Kind.ALL_TO_ALL:
+        raise InputError(f"{kind} has no sizes for pairs of ranks; leave out the matrix, or choose all-to-all")
     if root_rank is not None and kind in (Kind.BROADCAST, Kind.REDUCE):
         if shards is not None:
             raise InputError(f"{kind} has one shard, its root's; leave out the shard sizes")
         return Collective(kind, members, (root_rank,), (1,), root_rank)
     if kind is Kind.ALL_TO_ALL:
         if shards is not None:
-            raise InputError("all-to-all has shards of one size; leave out the shard sizes")
+            raise InputError("all-to-all has a size for each pair of ranks: give a matrix instead of shard sizes")
         count = len(members)
-        return Collective(kind, members, tuple(rank for rank in members for _ in range(count)), (1,) * count**2)
+        pairs = (1,) * count**2 if matrix is None else _pair_sizes(ranks, members, matrix)
+        return Collective(kind, members, tuple(rank for rank in members for _ in range(count)), pairs)
     sizes = (1,) * len(members) if shards is None else _integer_sizes(ranks, members, shards)
     return Collective(kind, members, members, sizes, root_rank)
 
@@ -176,15 +186,7 @@ def read_shards(path: str | Path) -> dict[str, Fraction]:
     import yaml
 
     path = Path(path)
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=loader)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"{place}: not YAML: {getattr(error, 'problem', None) or 'not UTF-8 text'}") from None
+    root = compose_yaml(path)
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{path}: expected one mapping, rank name → relative size, such as `gpu0: 3`")
     sizes: dict[str, Fraction] = {}
@@ -194,14 +196,8 @@ def read_shards(path: str | Path) -> dict[str, Fraction]:
             raise InputError(f"{place}: expected `rank name: size`, one a line")
         if key.value in sizes:
             raise InputError(f"{place}: rank {key.value!r} has a size already; remove one of the two")
-        sizes[key.value] = _parse_size(place, value.value)
+        sizes[key.value] = Fraction(parse_size(place, value.value))
     return sizes
-
-
-def _parse_size(place: str, text: str) -> Fraction:
-    if not re.fullmatch(r"\d{1,10}(\.\d{1,9})?|\d{1,10}/0*[1-9]\d{0,9}", text):
-        raise InputError(f"{place}: size {text!r}; a non-negative number such as 3, 12.5 or 1/3")
-    return Fraction(text)
 
 
 def _members(ranks: RankNames, group: str | Sequence[int | str] | None) -> tuple[int, ...]:
@@ -242,13 +238,36 @@ def _integer_sizes(ranks: RankNames, members: tuple[int, ...], shards: Mapping[s
     for name in names:
         if name not in shards:
             raise InputError(f"shards: rank {name!r} has no size; give it one, 0 for none")
-    sizes = [Fraction(shards[name]) for name in names]
+    return _as_integers("shards", [shards[name] for name in names], MAX_TOTAL_WEIGHT)
+
+
+def _pair_sizes(
+    ranks: RankNames, members: tuple[int, ...], matrix: SizeMatrix | Mapping[str, Mapping[str, Size]]
+) -> tuple[int, ...]:
+    """Sizes as coprime integers, by source, then by target, in the order of `members`."""
+    if not isinstance(matrix, SizeMatrix):
+        matrix = SizeMatrix({source: dict(targets) for source, targets in matrix.items()})
+    names = [ranks.names[rank] for rank in members]
+    inside = set(names)
+    mentioned = dict.fromkeys(matrix.sizes) | dict.fromkeys(name for row in matrix.sizes.values() for name in row)
+    for name in mentioned:
+        if name not in inside:
+            reason = "it is not in the group" if name in ranks.numbers else ranks.unknown(name)
+            raise InputError(f"{matrix.place(name)}: {name!r:.60} has sizes, but {reason}")
+    nothing: dict[str, Size] = {}
+    rows = (matrix.sizes.get(source, nothing) for source in names)
+    return _as_integers("matrix", [row.get(target, 0) for row in rows for target in names], MAX_PAIRS_WEIGHT)
+
+
+def _as_integers(what: str, sizes: Sequence[Size], most: int) -> tuple[int, ...]:
+    """Relative sizes as coprime integers. Raises InputError unless they are non-negative, not all 0 and sum to at most
+    `most`."""
     if min(sizes) < 0 or max(sizes) == 0:
-        raise InputError("shards: sizes are non-negative numbers, not all zero")
-    scale = lcm(*(size.denominator for size in sizes))
+        raise InputError(f"{what}: sizes are non-negative numbers, not all zero")
+    scale = lcm(*{Fraction(size).denominator for size in set(sizes)})
     integers = [int(size * scale) for size in sizes]
     common = gcd(*integers)
     total = sum(integers) // common
-    if total > MAX_TOTAL_WEIGHT:
-        raise InputError(f"shards: as whole numbers the sizes sum to {total}, above {MAX_TOTAL_WEIGHT}; round them")
+    if total > most:
+        raise InputError(f"{what}: as whole numbers the sizes sum to {total}, above {most}; round them")
     return tuple(size // common for size in integers)

@@ -21,6 +21,7 @@ from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum, check_reachable, optimum
 from collsched.forest.packing import pack
 from collsched.forest.problem import directions, problem
+from collsched.matrix import SizeMatrix
 from collsched.plan import Plan
 from collsched.topology.model import Topology
 
@@ -59,6 +60,7 @@ def compile(
     group: str | Sequence[int | str] | None = None,
     root: int | str | None = None,
     shards: Mapping[str, Fraction | int] | None = None,
+    matrix: SizeMatrix | Mapping[str, Mapping[str, Fraction | int]] | None = None,
     size: int = DEFAULT_SIZE,
     trees_per_root: int | None = None,
     seed: int = 0,
@@ -75,17 +77,17 @@ def compile(
 
     `in_network`: "off" for a plan that leaves copying and summing to the ranks, whatever the switches can do.
 
-    `group`, `root`, `shards`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for, which its
-    exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans. `stages`
-    is told of each stage and keeps its time. Raises InputError for arguments that do not fit, UnreachableError (with a
-    witness) for ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
+    `group`, `root`, `shards`, `matrix`: see `make_collective`. `size`: bytes of the buffer that the plan is meant for,
+    which its exports assume. `trees_per_root` counts per unit of shard size. `seed`: equal arguments give equal plans.
+    `stages` is told of each stage and keeps its time. Raises InputError for arguments that do not fit, UnreachableError
+    (with a witness) for ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
     """
     _check_options(size, trees_per_root, seed, pipeline)
     if in_network not in IN_NETWORK:
         raise InputError(f"in-network {in_network!r}; one of {', '.join(IN_NETWORK)}")
     if in_network == "off":
         topology = topology.without_in_network()
-    collective = make_collective(topology, kind, group=group, root=root, shards=shards)
+    collective = make_collective(topology, kind, group=group, root=root, shards=shards, matrix=matrix)
     _check_allreduce(allreduce, collective, trees_per_root, shards)
     if trees_per_root is not None and collective.kind is Kind.ALL_TO_ALL:
         raise InputError("trees per root do not apply to an all-to-all, which moves along paths; leave them out")

@@ -63,7 +63,7 @@ class Simulation:
         """
         if not 0 <= nbytes <= MAX_BYTES:
             raise InputError(f"size {nbytes}; a number of bytes from 0 to {MAX_BYTES}")
-        lo, hi = self.schedule.chunks.ranges(self.schedule.collective, nbytes * self.schedule.collective.buffers)
+        lo, hi = self.schedule.chunks.ranges(self.schedule.collective, self.schedule.collective.total(nbytes))
         sizes = (hi - lo).astype(np.float64)[self.schedule.transfers.chunk]
         hops = self._hops
         try:

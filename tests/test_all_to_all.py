@@ -21,8 +21,6 @@ def test_shards_are_pairs() -> None:
     assert collective.owners == (1, 1, 1, 4, 4, 4, 9, 9, 9)
     assert [collective.target(shard) for shard in range(9)] == [1, 4, 9] * 3
     assert collective.weight == 3
-    with pytest.raises(InputError, match="one size"):
-        make_collective(bundled("dgx-a100"), "all-to-all", shards={"box0/gpu0": 1})
 
 
 def test_the_rate_is_that_of_one_rank() -> None:
@@ -49,12 +47,12 @@ def test_prices_are_believed_only_as_far_as_they_prove() -> None:
             replace(plan, bound=(claim,)).verify()
 
 
-def test_a_file_with_other_shards_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_other_shards_fails_verification(tmp_path: Path) -> None:
     plan = compile(bundled("dgx1-v100"), "all-to-all")
-    shards = (2, *plan.collective.shards[1:])
+    shards = (1, 2, *plan.collective.shards[2:])
     replace(plan, collective=replace(plan.collective, shards=shards)).save(tmp_path / "plan.cs")
-    with pytest.raises(InputError, match="shard of size 1"):
-        Plan.load(tmp_path / "plan.cs")
+    with pytest.raises(VerificationError, match="“root weight”: the paths from box0/gpu0 to box0/gpu1"):
+        Plan.load(tmp_path / "plan.cs").verify()
 
 
 def test_equal_arguments_give_equal_plans() -> None:

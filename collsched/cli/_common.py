@@ -38,7 +38,7 @@ force_option = click.option("--force", is_flag=True, help="Replace an existing f
 
 
 def collective_options(command: Command) -> Command:
-    """-c, --root, --group and --shards, passed on as `kind`, `root`, `group` and `shards`."""
+    """-c, --root, --group, --shards and --matrix, passed on as `kind`, `root`, `group`, `shards` and `matrix`."""
     options = (
         click.option("-c", "--collective", "kind", default="allreduce", show_default=True, metavar="COLLECTIVE",
                      help="allreduce, allgather, reduce-scatter, broadcast, reduce, gather, scatter or all-to-all."),
@@ -46,6 +46,8 @@ def collective_options(command: Command) -> Command:
         click.option("--group", metavar="RANKS",
                      help="Ranks that take part, such as 0-7,12 or box0/gpu[0-3]; all by default. The others relay."),
         click.option("--shards", metavar="FILE", help="YAML file, rank name → relative size, for unequal shards."),
+        click.option("--matrix", metavar="FILE",
+                     help="YAML or CSV file, relative size for each pair of ranks, for an unequal all-to-all."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -97,13 +99,15 @@ def load_topology(spec: str, settings: tuple[str, ...]) -> Topology:
 
 
 def load_collective(
-    topology: Topology, kind: str, root: str | None, group: str | None, shards: str | None
+    topology: Topology, kind: str, root: str | None, group: str | None, shards: str | None, matrix: str | None
 ) -> Collective:
     """The collective that the options of `collective_options` describe."""
     from collsched.collective import make_collective, read_shards
+    from collsched.matrix import read_matrix
 
     sizes = None if shards is None else read_shards(shards)
-    return make_collective(topology, kind, group=group, root=root, shards=sizes)
+    pairs = None if matrix is None else read_matrix(matrix)
+    return make_collective(topology, kind, group=group, root=root, shards=sizes, matrix=pairs)
 
 
 def algbw(weight: int, ratio: Fraction) -> float | None:

@@ -56,6 +56,7 @@ def compile_command(
     settings: tuple[str, ...],
     kind: str,
     shards: str | None,
+    matrix: str | None,
     output: str | None,
     size: int,
     force: bool,
@@ -74,6 +75,7 @@ def compile_command(
     from collsched.cli._limits import plan_limit
     from collsched.collective import parse_kind, read_shards
     from collsched.compiler import Stages, compile
+    from collsched.matrix import read_matrix
     from collsched.plan import check_target
 
     with common.progress() as progress:
@@ -83,7 +85,8 @@ def compile_command(
             path = common.default_output(fabric, parse_kind(kind), ".cs") if output is None else Path(output)
             check_target(path, force=force)  # before the work, not after it
             sizes = None if shards is None else read_shards(shards)
-        plan = compile(fabric, kind, shards=sizes, size=size, stages=stage, **options)
+            pairs = None if matrix is None else read_matrix(matrix)
+        plan = compile(fabric, kind, shards=sizes, matrix=pairs, size=size, stages=stage, **options)
         with stage("writing"):
             plan.save(path, force=force)
         with stage("limit"):

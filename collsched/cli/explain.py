@@ -36,6 +36,7 @@ def explain_command(
     root: str | None,
     group: str | None,
     shards: str | None,
+    matrix: str | None,
     as_json: bool,
 ) -> None:
     """Explain what bounds a collective on TOPO, or the bound and the forest of PLAN.
@@ -60,14 +61,14 @@ def explain_command(
     with common.progress() as progress:
         if is_plan(Path(subject)):
             progress("verifying the plan")
-            plan = _load_plan(subject, settings=settings, root=root, group=group, shards=shards)
+            plan = _load_plan(subject, settings=settings, root=root, group=group, shards=shards, matrix=matrix)
             topology, collective = plan.topology, plan.collective
             if plan.joint:  # the bounds are about the allreduce, not about the roots that the compiler chose
                 collective = replace(collective, shards=(1,) * len(collective.group))
         else:
             progress("reading the topology")
             topology = common.load_topology(subject, settings)
-            collective = common.load_collective(topology, kind, root, group, shards)
+            collective = common.load_collective(topology, kind, root, group, shards, matrix)
         progress("finding the bottleneck cut")
         check_reachable(topology, collective)
         phases = [problem(topology, collective, reverse=reverse) for reverse in directions(collective.kind)]

@@ -33,7 +33,7 @@ def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int 
     transfers. Raises VerificationError, and InputError if the size is out of range or the files exist (unless `force`)
     or cannot be written.
     """
-    most = MAX_SIZE // plan.collective.buffers
+    most = MAX_SIZE * plan.weight // sum(plan.collective.shards)
     if not 0 <= size <= most:
         raise InputError(f"size {size}; a number of bytes from 0 to {most}")
     schedule = plan.schedule(segments)
@@ -45,7 +45,7 @@ def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int 
             if not force and (directory / name).exists():
                 raise InputError(f"{directory / name}: exists; choose another directory, or pass --force to replace it")
         _write(directory / FILES[0], [json.dumps(topology_object(plan.topology), ensure_ascii=False), "\n"])
-        lo, hi = schedule.chunks.ranges(schedule.collective, size * schedule.collective.buffers)
+        lo, hi = schedule.chunks.ranges(schedule.collective, schedule.collective.total(size))
         _write(directory / FILES[1], schedule_text(plan.topology, schedule, hi - lo))
     except OSError as error:
         raise InputError(

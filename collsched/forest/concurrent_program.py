@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from collsched.forest.fabric import Fabric
-
-Floats = NDArray[np.float64]
+from collsched.forest.fabric import Fabric, Floats
 
 
 def solve(fabric: Fabric) -> tuple[Floats, Floats] | None:
-    """[links, sources] the flow of one unit a pair that loads the fullest link least, and the [links] prices that
-    prove it, both in floats; None if the solver gives up.
+    """The flow that loads the fullest link least, and the [links] prices that prove it, both in floats; None if the
+    solver gives up.
 
-    Minimise the load z such that for each source s and node v ≠ s as much more enters v as v wants of s, 1 or 0, and
+    Minimise the load z such that for each source s and node v ≠ s as much more enters v as v wants of s, and
     for each link the flows of all sources are at most z · capacity.
     """
     from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
@@ -22,15 +19,16 @@ def solve(fabric: Fabric) -> tuple[Floats, Floats] | None:
     solver = pywraplp.Solver.CreateSolver("GLOP")
     links, sources = len(fabric.src), fabric.sources.tolist()
     capacity = (fabric.capacity / float(fabric.capacity.max())).tolist()
+    unit = float(fabric.demand.max())  # amounts near 1 suit the solver
     full = solver.NumVar(0, solver.infinity(), "")
     rows = [solver.Constraint(0, solver.infinity()) for _ in range(links)]
     for link, row in enumerate(rows):
         row.SetCoefficient(full, capacity[link])
-    wanted = set(sources)
     variables = []
-    for source in sources:
+    for source, demand in zip(sources, fabric.demand.tolist(), strict=True):
+        wanted = dict(zip(sources, demand, strict=True))
         balance = [
-            None if v == source else solver.Constraint(float(v in wanted), float(v in wanted))
+            None if v == source else solver.Constraint(wanted.get(v, 0) / unit, wanted.get(v, 0) / unit)
             for v in range(fabric.nodes)
         ]
         flows = []
@@ -47,5 +45,5 @@ def solve(fabric: Fabric) -> tuple[Floats, Floats] | None:
     solver.Objective().SetMinimization()
     if solver.Solve() != pywraplp.Solver.OPTIMAL:
         return None
-    amounts = np.array([[flow.solution_value() for flow in flows] for flows in variables])
-    return np.maximum(amounts.T, 0), np.maximum([row.dual_value() for row in rows], 0)
+    amounts = np.array([[flow.solution_value() for flow in flows] for flows in variables]) * unit
+    return np.maximum(amounts, 0), np.maximum([row.dual_value() for row in rows], 0)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched import _core
-from collsched.collective import Collective
+from collsched.collective import Collective, Kind
 from collsched.errors import InputError, UnreachableError
 from collsched.forest.balance import balance, excess_egress
 from collsched.forest.balance import ratio as trimmed_ratio
@@ -112,11 +112,40 @@ def _packable(problem: Problem, optimum: Optimum) -> bool:
 
 def check_reachable(topology: Topology, collective: Collective) -> None:
     """Raises UnreachableError, with a witness, unless every shard can reach every rank that must receive it."""
+    if collective.kind is Kind.ALL_TO_ALL and 0 in collective.shards:
+        _check_pairs(topology, collective)
+        return
     for reverse in directions(collective.kind):
         instance = problem(topology, collective, reverse=reverse)
         weight, exit_capacity, side = _core.optimum(*arrays(instance), None)
         if weight > 0 and exit_capacity == 0:
             raise UnreachableError(_unreachable(instance, side, topology))
+
+
+def _check_pairs(topology: Topology, collective: Collective) -> None:
+    """The same for an all-to-all in which some pairs exchange nothing, and need not reach each other."""
+    count = len(collective.group)
+    instance = problem(topology, collective, reverse=False)
+    nodes = np.array([topology.ranks[rank] for rank in collective.group])
+    wanted = np.array(collective.shards).reshape(count, count) > 0
+    for source, targets in zip(nodes.tolist(), wanted, strict=True):
+        reached = _reached(instance, source)
+        missed = nodes[targets & ~reached[nodes]]
+        if len(missed):
+            weight, terminal = np.zeros_like(instance.weight), np.zeros_like(instance.terminal)
+            weight[source], terminal[missed[0]] = 1, 1
+            alone = replace(instance, weight=weight, terminal=terminal)
+            raise UnreachableError(_unreachable(alone, reached.astype(np.uint8), topology))
+
+
+def _reached(problem: Problem, source: int) -> NDArray[np.bool_]:
+    """Which nodes a path from the source reaches."""
+    reached = np.zeros(problem.nodes, bool)
+    reached[source] = True
+    count = 0
+    while count < (count := int(reached.sum())):
+        reached[problem.dst[reached[problem.src]]] = True
+    return reached
 
 
 def _unreachable(problem: Problem, side: NDArray[np.uint8], topology: Topology | None = None) -> str:

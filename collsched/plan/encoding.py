@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.collective import MAX_TOTAL_WEIGHT, PROMISES, Collective, Kind
+from collsched.collective import MAX_PAIRS_WEIGHT, MAX_TOTAL_WEIGHT, PROMISES, Collective, Kind
 from collsched.errors import PlanError
 from collsched.forest.model import Forest, Routes
 from collsched.forest.optimum import Cut, Optimum
@@ -188,7 +188,8 @@ def _collective(field: Field, sections: Sections, ranks: int) -> Collective:
         root_at.fail(f"{kind} has no root, got {root_at.value!r:.20}")
     group = sections.take("group", ranks, "a rank")
     owners = sections.take("owners", ranks, "a rank")
-    shards = sections.take("shards", MAX_TOTAL_WEIGHT + 1, "a shard size")
+    most = MAX_PAIRS_WEIGHT if kind is Kind.ALL_TO_ALL else MAX_TOTAL_WEIGHT
+    shards = sections.take("shards", most + 1, "a shard size")
     members = set(group.tolist())
     if not members or (np.diff(group) <= 0).any():
         field.fail("the group's ranks are not ascending, or there is none")
@@ -200,10 +201,10 @@ def _collective(field: Field, sections: Sections, ranks: int) -> Collective:
     if owners.tolist() != ([root] if single else expected.tolist()):
         field.fail("the shards' owners are not the root" if single else "the shards' owners are not the group")
     total = sum(shards.tolist())
-    if len(shards) != len(owners) or not 0 < total <= MAX_TOTAL_WEIGHT or gcd(*shards.tolist()) != 1:
-        field.fail(f"expected {len(owners)} shard sizes, coprime and at most {MAX_TOTAL_WEIGHT} in sum")
-    if pairs and (len(shards) != len(group) ** 2 or shards.max() != 1 or shards.min() != 1):
-        field.fail("expected one shard of size 1 for every pair of ranks")
+    if len(shards) != len(owners) or not 0 < total <= most or gcd(*shards.tolist()) != 1:
+        field.fail(f"expected {len(owners)} shard sizes, coprime and at most {most} in sum")
+    if pairs and len(shards) != len(group) ** 2:
+        field.fail("expected a shard for every pair of ranks")
     return Collective(kind, tuple(group.tolist()), tuple(owners.tolist()), tuple(shards.tolist()), root)
 
 

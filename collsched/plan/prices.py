@@ -15,7 +15,8 @@ from collsched.topology.model import Topology
 def check_prices(topology: Topology, collective: Collective, optimum: Optimum, report: ForestReport) -> None:
     """Every unit from s to t pays at least the cheapest path between them, and links can earn at most price × bandwidth
     (docs/algorithms.md, lemma 12). Raises VerificationError unless that proves the ratio."""
-    if len(collective.group) > 1:
+    count = len(collective.group)
+    if any(size and shard // count != shard % count for shard, size in enumerate(collective.shards)):
         found = _proven(topology, collective, optimum.prices or ())
         if found != optimum.ratio:
             raise VerificationError(f"the prices of the links prove the ratio {found}, not {optimum.ratio}")
@@ -28,7 +29,7 @@ def check_prices(topology: Topology, collective: Collective, optimum: Optimum, r
 
 
 def _proven(topology: Topology, collective: Collective, prices: tuple[int, ...]) -> Fraction:
-    """Σ cheapest path over all pairs / Σ price · bandwidth, in 1/(GB/s)."""
+    """Σ size · cheapest path over all pairs / Σ price · bandwidth, in 1/(GB/s)."""
     if len(prices) != len(topology.links):
         raise VerificationError(f"{len(topology.links)} links have {len(prices)} prices, so they prove nothing")
     earned = sum((price * link.bandwidth for price, link in zip(prices, topology.links, strict=True)), Fraction(0))
@@ -38,12 +39,14 @@ def _proven(topology: Topology, collective: Collective, prices: tuple[int, ...])
     for link, price in zip(topology.links, prices, strict=True):
         leaving[link.src].append((link.dst, price))
     group = [topology.ranks[rank] for rank in collective.group]
-    paid = 0
-    for source in group:
+    paid, count = 0, len(group)
+    for place, source in enumerate(group):
         cheapest = _cheapest(leaving, source)
-        if any(target not in cheapest for target in group):
-            raise VerificationError(f"{topology.nodes[source].name} does not reach every rank")
-        paid += sum(cheapest[target] for target in group)
+        for target, size in zip(group, collective.shards[place * count : (place + 1) * count], strict=True):
+            if size and target not in cheapest:
+                names = topology.nodes[source].name, topology.nodes[target].name
+                raise VerificationError(f"{names[0]} does not reach {names[1]}")
+            paid += size * cheapest.get(target, 0)
     return paid / earned
 
 

@@ -73,7 +73,7 @@ class Role:
 
     def total(self, count: int) -> int:
         """The elements of all shards."""
-        return count * self.collective.buffers
+        return self.collective.total(count)
 
     def borders(self, count: int) -> Ints:
         """Shard s is [borders[s], borders[s + 1]) of all elements."""
@@ -96,7 +96,7 @@ class Role:
         for part, held, size in ((self.gives, self.given, given), (self.gets, self.got, got)):
             if size is None or part in ("nothing", "parts"):
                 continue
-            if part == "whole":
+            if part == "whole" and self.collective.kind is not Kind.ALL_TO_ALL:
                 return size
             mine = sum(compress(self.collective.shards, held))
             if mine and size * self.collective.weight % mine == 0:

@@ -49,6 +49,16 @@ def test_an_all_to_all_runs(call) -> None:
     assert call("run", "plan.cs", "--engine", "shm", "--json").json()["wrong"] == 0
 
 
+def test_a_matrix_of_sizes(call) -> None:
+    Path("sizes.csv").write_text(",box0/gpu0,box1/gpu0\nbox0/gpu0,7,3\nbox1/gpu0,1,0\n")
+    group = ("-c", "all-to-all", "--group", "box0/gpu0,box1/gpu0", "--matrix", "sizes.csv", "--json")
+    answer = call("compile", "dgx-a100", *group, "-o", "plan.cs").json()
+    assert answer["bound"]["ratio"] == answer["forest"]["ratio"] == "3/200"  # over all NICs of a box
+    assert answer["bound"]["algbw_GBps"] == pytest.approx(10 / 3 * 200)  # the larger buffer: 7 of it stay at home
+    assert call("explain", "dgx-a100", *group).json()["bound"]["ratio"] == "3/200"
+    assert call("run", "plan.cs", "--engine", "shm", "--json").json()["wrong"] == 0
+
+
 def test_equal_commands_give_equal_digests(call, spawn) -> None:
     command = ["compile", "dgx-a100", "-c", "allreduce", "--json"]
     digests = {spawn(*command).json()["digest"] for _ in range(2)} | {call(*command).json()["digest"]}
@@ -129,6 +139,10 @@ REFUSALS = {
     "unknown-rank": ["dgx-a100", "--group", "box0/gpu[0-8]"],
     "group-beyond-the-ranks": ["dgx-a100", "--group", "0-99"],
     "no-such-shard-file": ["dgx-a100", "--shards", "none.yaml"],
+    "no-such-matrix": ["dgx-a100", "-c", "all-to-all", "--matrix", "none.csv"],
+    "matrix-without-need": ["dgx-a100", "-c", "allgather", "--matrix", "sizes.csv"],
+    "matrix-of-others": ["dgx-a100", "-c", "all-to-all", "--matrix", "sizes.csv"],
+    "matrix-as-shards": ["dgx-a100", "-c", "all-to-all", "--shards", "shards.yaml"],
     "setting-without-a-value": ["dgx-a100", "--set", "boxes"],
     "setting-twice": ["dgx-a100", "--set", "boxes=1", "--set", "boxes=2"],
     "setting-unknown": ["dgx-a100", "--set", "bxes=1"],
@@ -148,6 +162,8 @@ def test_an_unknown_topology_is_near_a_known_one(call) -> None:
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(call, golden, name: str) -> None:
+    Path("sizes.csv").write_text("src,dst,size\nbox0/gpu0,box0/gpu9,1\n")
+    Path("shards.yaml").write_text("box0/gpu0: 1\n")
     done = call("compile", *REFUSALS[name])
     assert (done.code, done.out) == (2, "")
     golden.check(done.err, f"cli/compile-{name}")
