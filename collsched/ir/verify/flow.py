@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.collective import PROMISES, holders
+from collsched.collective import PROMISES, Who
 from collsched.ir.schedule import REDUCE
 from collsched.ir.verify.order import Order
 from collsched.ir.verify.structure import Facts, Ints, Mask, fail
@@ -82,16 +82,19 @@ class _State:
         self.size[: 1 + self.places] = _count(self.sets[: 1 + self.places])
         self.known = 1 + self.places
         self.held = np.zeros(count * self.places, np.int32)
-        for shard, chunks in self._by_shard():
-            before = np.array(holders(facts.collective, shard, self.promise.before))
-            self.held[chunks[:, None] * self.places + before] = 1 + before
+        before = self._ranks(self.promise.before)
+        self.held[self._places(before)] = 1 + before
 
-    def _by_shard(self) -> list[tuple[int, Ints]]:
-        """The shards of the block, each with its chunks, numbered within the block."""
+    def _ranks(self, who: Who) -> Ints:
+        """[chunks, ranks] The ranks that `who` stands for, of every chunk of the block."""
         shard = self.facts.chunks.shard[self.first : self.first + self.count]
-        order = np.argsort(shard, kind="stable")
-        starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
-        return [(int(shard[part[0]]), part) for part in np.split(order, starts[1:]) if len(part)]
+        known = self.facts.ranks_of(who)
+        return known[shard] if len(known) > 1 else np.broadcast_to(known, (len(shard), known.shape[1]))
+
+    def _places(self, ranks: Ints) -> Ints:
+        """[chunks, ranks] rank numbers as places."""
+        found: Ints = np.arange(self.count)[:, None] * self.places + ranks
+        return found
 
     def _add(self, sets: Words) -> NDArray[np.int32]:
         """Numbers for new sets."""
@@ -153,13 +156,12 @@ class _State:
         """Every rank that the collective promises a shard to holds all of it."""
         group = np.bitwise_or.reduce(_singles(self.facts)[list(self.facts.collective.group)], axis=0)
         kept = (self.sets[: self.known] & group == group).all(axis=1)
-        for shard, chunks in self._by_shard():
-            after = np.array(holders(self.facts.collective, shard, self.promise.after))
-            wrong = np.argwhere(~kept[self.held[chunks[:, None] * self.places + after]])
-            if len(wrong):
-                chunk, rank = (int(i) for i in wrong[0])
-                witness = self._missing(int(chunks[chunk]), int(after[rank]))
-                fail("promise", witness, f"so the {self.facts.collective.kind} is not done")
+        after = self._ranks(self.promise.after)
+        wrong = np.argwhere(~kept[self.held[self._places(after)]])
+        if len(wrong):
+            chunk, place = (int(i) for i in wrong[0])
+            witness = self._missing(chunk, int(after[chunk, place]))
+            fail("promise", witness, f"so the {self.facts.collective.kind} is not done")
 
     def _missing(self, chunk: int, rank: int) -> str:
         name = self.facts.holder_name

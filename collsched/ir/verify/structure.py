@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.collective import Kind
+from collsched.collective import Kind, Who, holders
 from collsched.errors import VerificationError
 from collsched.ir.schedule import REDUCE, Schedule
 from collsched.topology.model import Topology
@@ -29,6 +29,7 @@ class Facts:
         self.transfers, self.joins = schedule.transfers, schedule.joins
         self.ranks = len(topology.ranks)
         self.places = len(topology.holders)  # of a chunk: at each rank, then at each switch that multicasts or reduces
+        self._ranks_of: dict[Who, Ints] = {}
 
     def __len__(self) -> int:
         return len(self.transfers.chunk)
@@ -113,6 +114,13 @@ class Facts:
         gaps[:-1][order] = broken
         gaps[-1] = not np.array_equal(shard[first], np.flatnonzero(self.collective.shards))
         return gaps
+
+    def ranks_of(self, who: Who) -> Ints:
+        """[shards, ranks] The rank numbers that `who` stands for, of every shard; one row where they are the same."""
+        if who not in self._ranks_of:
+            shards = range(1 if who in ("group", "root") else len(self.collective.shards))
+            self._ranks_of[who] = np.array([holders(self.collective, shard, who) for shard in shards], np.int64)
+        return self._ranks_of[who]
 
     def holder_name(self, holder: int) -> str:
         return self.topology.nodes[self.topology.holders[holder]].name
