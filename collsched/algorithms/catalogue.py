@@ -64,7 +64,7 @@ class Candidate:
         router = Router(topology)  # one of its own, since a router balances what it routes
         try:
             forests = tuple(
-                to_forest(topology, router, collective, trees, "in" if reverse else "out")
+                to_forest(topology, router, self._setting.relays, collective, trees, "in" if reverse else "out")
                 for reverse in directions(collective.kind)
             )
         except Unreachable:

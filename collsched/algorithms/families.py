@@ -67,7 +67,7 @@ def _by_hosts(setting: Setting, build: Builder) -> Trees | None:
 
 def ring(setting: Setting) -> Iterator[Variant]:
     name = _name(setting, "ring", "chain")
-    for cycles in ring_orders(setting.topology, setting.router, setting.collective):
+    for cycles in ring_orders(setting):
         text = "one ring" if len(cycles) == 1 else f"{len(cycles)} rings"
         yield Variant(name, text, len(cycles) * _roots(setting), partial(ring_trees, cycles))
 
@@ -172,7 +172,7 @@ def scatter_allgather_family(setting: Setting) -> Iterator[Variant]:
     if root is None or setting.collective.kind not in ONE_ROOT or setting.members < 3:
         return
     name = "scatter-allgather" if setting.collective.kind is Kind.BROADCAST else "reduce-scatter-gather"
-    cycles = ring_orders(setting.topology, setting.router, setting.collective)[0]
+    cycles = ring_orders(setting)[0]
 
     def over_ring() -> Trees:
         return scatter_allgather(ring_trees(cycles), root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.algorithms.relaying import relayed
+from collsched.algorithms.relaying import Relays
 from collsched.algorithms.routing import Router
 from collsched.algorithms.trees import Direction, Ints, Trees, depths, heights, pruned
 from collsched.collective import Collective, Kind
@@ -13,11 +13,18 @@ from collsched.forest.model import Forest
 from collsched.topology.model import Topology
 
 
-def to_forest(topology: Topology, router: Router, collective: Collective, trees: Trees, direction: Direction) -> Forest:
+def to_forest(
+    topology: Topology,
+    router: Router,
+    relays: Relays,
+    collective: Collective,
+    trees: Trees,
+    direction: Direction,
+) -> Forest:
     """The trees with their roots' shares of the data and routes, without what leads to no terminal.
 
-    Trees whose root owns nothing are left out. Where no route between two ranks avoids all others, those relay
-    (`relaying`). Raises Unreachable where there is no way at all.
+    Trees whose root owns nothing are left out. Where no route between two ranks avoids all others, those relay, in the
+    way that `relays` knows. Raises Unreachable where there is no way at all.
     """
     weight = dict(zip(collective.owners, collective.shards, strict=True))
     ranks = np.array(collective.group)
@@ -30,9 +37,9 @@ def to_forest(topology: Topology, router: Router, collective: Collective, trees:
         parent = pruned(parent, terminals)
     numbers = _numbers(router, ranks, parent, direction)
     if numbers is None:
-        ranks = np.concatenate([ranks, np.setdiff1d(np.arange(len(topology.ranks)), ranks)])
+        ranks = relays.ranks
         router = Router(topology)  # without the routes that were asked for in vain
-        parent = pruned(relayed(topology, ranks, parent, direction), terminals)
+        parent = pruned(relays.relayed(parent, direction), terminals)
         numbers = _numbers(router, ranks, parent, direction)
         assert numbers is not None, "relays are joined by routes"
     tree, child = _in_order(root, parent)

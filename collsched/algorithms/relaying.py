@@ -13,13 +13,15 @@ Paths have the fewest links; of equal ones, pairs of ranks take different ones i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collsched.algorithms.trees import ABSENT, ROOT, Direction, Ints, Unreachable, depths
-from collsched.topology.model import Link, Topology
+from collsched.collective import Collective
+from collsched.topology.model import Topology
 
 Ints32 = NDArray[np.int32]  # of what there is for each rank and each link
 
@@ -27,19 +29,39 @@ _FAR = 1 << 30  # links
 _BLOCK = 1 << 17  # edges of trees that are relayed at once
 
 
-def relayed(topology: Topology, ranks: Ints, parent: Ints, direction: Direction) -> Ints:
-    """[trees, ranks] The trees on paths between ranks that have routes. `ranks` are rank numbers, the group first.
+class Relays:
+    """The ways between all ranks of a topology, through others. `ranks`: all rank numbers, those of the group first."""
 
-    Raises Unreachable where there is no path.
-    """
-    before = _before(topology, ranks, direction)
-    padding = np.full((len(parent), len(ranks) - parent.shape[1]), ABSENT)
-    step = max(1, _BLOCK // parent.shape[1])
-    parts = [
-        _graft(parent[first : first + step], padding[first : first + step], before)
-        for first in range(0, len(parent), step)
-    ]
-    return np.concatenate(parts) if parts else np.hstack([parent, padding])
+    def __init__(self, topology: Topology, collective: Collective) -> None:
+        others = np.setdiff1d(np.arange(len(topology.ranks)), collective.group)
+        self.ranks: Ints = np.concatenate([np.array(collective.group), others])
+        self._topology = topology
+
+    def relayed(self, parent: Ints, direction: Direction) -> Ints:
+        """[trees, ranks] The trees, given as [trees, group], on paths between ranks that have routes.
+
+        Raises Unreachable where there is no path.
+        """
+        before = self._out if direction == "out" else self._in
+        padding = np.full((len(parent), len(self.ranks) - parent.shape[1]), ABSENT)
+        step = max(1, _BLOCK // parent.shape[1])
+        parts = [
+            _graft(parent[first : first + step], padding[first : first + step], before)
+            for first in range(0, len(parent), step)
+        ]
+        return np.concatenate(parts) if parts else np.hstack([parent, padding])
+
+    @cached_property
+    def _out(self) -> Ints:
+        return _before(self._topology, self.ranks, [(link.dst, link.src) for link in self._topology.links])
+
+    @cached_property
+    def _in(self) -> Ints:
+        """On reversed links."""
+        links = {(link.src, link.dst) for link in self._topology.links}
+        if links == {(dst, src) for src, dst in links}:
+            return self._out
+        return _before(self._topology, self.ranks, list(links))
 
 
 def _graft(parent: Ints, padding: Ints, before: Ints) -> Ints:
@@ -75,11 +97,10 @@ def _paths(before: Ints, src: Ints, dst: Ints) -> Ints:
     return np.stack(path[::-1], axis=1)
 
 
-def _before(topology: Topology, ranks: Ints, direction: Direction) -> Ints:
-    """[ranks, ranks] The last rank on the way from one to another (on reversed links, if the trees are in-trees); the
-    start itself where they are the same; −1 where there is no way. Linear in ranks · links, a few times."""
-    links = topology.links if direction == "out" else [_turned(link) for link in topology.links]
-    ends = np.array(sorted((link.dst, link.src) for link in links), np.int32).reshape(-1, 2)
+def _before(topology: Topology, ranks: Ints, links: Sequence[tuple[int, int]]) -> Ints:
+    """[ranks, ranks] The last rank on the way from one to another; the start itself where they are the same; −1 where
+    there is no way. `links` are given by end and start. Linear in ranks · links, a few times."""
+    ends = np.array(sorted(links), np.int32).reshape(-1, 2)
     dst, src = ends.T
     nodes, start = np.array(topology.ranks)[ranks], np.arange(len(ranks), dtype=np.int32)[:, None]
     distance = _distances(nodes, src, dst, len(topology.nodes))
@@ -94,10 +115,6 @@ def _before(topology: Topology, ranks: Ints, direction: Direction) -> Ints:
     above[:, dst[begin]] = src[first[begin] + (best + dst[begin] + start) % count[begin]]
     above[:, dst[begin]] = np.where(best < _FAR, above[:, dst[begin]], -1)
     return _ranks_before(above, nodes)
-
-
-def _turned(link: Link) -> Link:
-    return replace(link, src=link.dst, dst=link.src)
 
 
 def _distances(starts: Ints, src: Ints32, dst: Ints32, nodes: int) -> Ints32:

@@ -19,11 +19,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from collsched.algorithms.hosts import by_host
-from collsched.algorithms.routing import Router
-from collsched.algorithms.trees import Trees, along
-from collsched.collective import Collective
-from collsched.topology.model import Topology
+from collsched.algorithms.grid import Grid
+from collsched.algorithms.setting import Setting
+from collsched.algorithms.trees import Ints, Trees, along
 
 _PATIENCE = 20_000  # steps of the search for a cycle
 
@@ -31,11 +29,12 @@ _PATIENCE = 20_000  # steps of the search for a cycle
 Cycle = list[int]
 
 
-def ring_orders(topology: Topology, router: Router, collective: Collective) -> list[list[Cycle]]:
+def ring_orders(setting: Setting) -> list[list[Cycle]]:
     """One ring; and several, where there are several hosts of several ranks, or as many as there are directions."""
-    hosts = [_cycle(router, collective, members) for members in by_host(topology, collective)]
-    if len(hosts) == len(collective.group):
-        hosts = [_cycle(router, collective, range(len(hosts)))]
+    hosts = [_cycle(setting, members) or list(members) for members in setting.hosts]
+    if len(hosts) == len(setting.collective.group):
+        order = range(len(hosts))
+        hosts = [_cycle(setting, order) or next(map(snake, setting.grids), list(order))]
     if len(hosts) == 1:
         (one,) = hosts
         return [[one], [one, one[::-1]]] if len(one) > 2 else [[one]]
@@ -70,14 +69,29 @@ def _between(host: Sequence[int], entry: int, leave: int) -> list[int]:
     return path if path[-1] == host[leave] else [member for member in path if member != host[leave]] + [host[leave]]
 
 
-def _cycle(router: Router, collective: Collective, members: Sequence[int]) -> list[int]:
-    """The members on a cycle with as few links as a bounded search finds: the given order, if no pair is nearer."""
-    group = collective.group
+def snake(grid: Grid) -> list[int]:
+    """All members of a grid one after the other, along a dimension to and fro while the one before goes on a place
+    (a reflected Gray code). The first and the last are neighbours if an even dimension closes, or has two places."""
+    closed = [d.extent % 2 == 0 and (d.shape != "path" or d.extent == 2) for d in grid.dimensions]
+    first = closed.index(True) if any(closed) else 0
+    place = np.moveaxis(np.array(grid.order).reshape(grid.extents), first, 0)
+    return _to_and_fro(place)
+
+
+def _to_and_fro(place: Ints) -> list[int]:
+    if place.ndim == 1:
+        return [int(member) for member in place]
+    rows = [_to_and_fro(row) for row in place]
+    return [member for number, row in enumerate(rows) for member in (row[::-1] if number % 2 else row)]
+
+
+def _cycle(setting: Setting, members: Sequence[int]) -> list[int] | None:
+    """The members on a cycle through the nearest neighbours, if a bounded search finds one."""
+    group, router = setting.collective.group, setting.router
     hops = {a: {b: router.hops(group[a]).get(group[b]) for b in members if b != a} for a in members}
     nearest = min((far for near in hops.values() for far in near.values() if far), default=0)
     near = {a: [b for b in members if b != a and hops[a][b] == nearest and hops[b][a] == nearest] for a in members}
-    found = _search(list(members), near)
-    return list(members) if found is None else found
+    return _search(list(members), near)
 
 
 def _search(members: list[int], near: dict[int, list[int]]) -> list[int] | None:

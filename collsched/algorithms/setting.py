@@ -8,6 +8,7 @@ from functools import cached_property
 from collsched.algorithms.grid import Grid, find_grid, merged
 from collsched.algorithms.hosts import by_host
 from collsched.algorithms.latencies import Floats, latencies
+from collsched.algorithms.relaying import Relays
 from collsched.algorithms.routing import Router
 from collsched.algorithms.tiers import Partition, tiers
 from collsched.algorithms.trees import Ints
@@ -36,6 +37,10 @@ class Setting:
     def router(self) -> Router:
         """For questions about distances; it gives no routes."""
         return Router(self.topology)
+
+    @cached_property
+    def relays(self) -> Relays:
+        return Relays(self.topology, self.collective)
 
     @cached_property
     def hosts(self) -> list[list[int]]:

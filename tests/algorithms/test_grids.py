@@ -10,10 +10,12 @@ from math import prod
 
 import numpy as np
 import pytest
+from catalogued import built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collsched.algorithms.grid import Dimension, Grid, find_grid, merged
+from collsched.algorithms.ring import snake
 from collsched.algorithms.torus import bucket, copies_of, stepped
 from collsched.algorithms.trees import Trees, depths
 from collsched.collective import make_collective
@@ -190,3 +192,28 @@ def test_mirrored_swing_goes_the_other_way() -> None:
 def test_steps_need_powers_of_two() -> None:
     with pytest.raises(ValueError, match="powers of two"):
         stepped(Grid((Dimension("cycle", 6),), tuple(range(6))), swinging=True)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "closes"),
+    [
+        ([("cycle", 6), ("cycle", 5)], True),
+        ([("cycle", 5), ("cycle", 6)], True),
+        ([("path", 2)] * 5, True),
+        ([("path", 3), ("path", 5)], False),
+        ([("complete", 4), ("path", 3), ("cycle", 3)], True),
+    ],
+)
+def test_a_snake_visits_all_and_often_returns(shapes: list[tuple[str, int]], closes: bool) -> None:
+    grid = found(fabric(shapes, 3))
+    assert grid is not None
+    order = snake(grid)
+    near = neighbours(grid)
+    assert sorted(order) == sorted(grid.order) and set(pairwise(order)) <= near
+    assert not closes or (order[-1], order[0]) in near
+
+
+def test_a_ring_on_a_large_hypercube_joins_neighbours() -> None:
+    cube = bundled("hypercube", dimension="8")
+    assert {int(hops) for hops in np.diff(built(cube, "broadcast", "chain").forests[0].routes.ptr)} == {1}
+    assert built(cube, "broadcast", "chain").forests[0].routes.ptr.size == 1 + 255

@@ -7,6 +7,7 @@ from math import ceil, inf, log2
 
 import made
 import pytest
+from catalogued import built
 
 from collsched.algorithms import Baseline, candidates
 from collsched.collective import Kind, make_collective
@@ -20,16 +21,6 @@ MICRO = 1e-6
 EXACT = 1e-3  # relative
 ALPHA = 2  # µs of a route on a star of links of 1 µs
 RATE = 10e9  # bytes a second
-
-
-def built(fabric: Topology, kind: str, name: str, variant: str = "") -> Baseline:
-    """The first candidate of that name whose variant begins so."""
-    for candidate in candidates(fabric, make_collective(fabric, kind)):
-        if candidate.name == name and candidate.variant.startswith(variant):
-            baseline = candidate.build()
-            assert baseline is not None
-            return baseline
-    raise AssertionError(f"no {name} {variant}")
 
 
 def seconds(fabric: Topology, baseline: Baseline, nbytes: int, cost: float = 1, pieces: int = 1) -> float:
