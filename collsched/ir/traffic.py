@@ -34,7 +34,7 @@ def traffic(topology: Topology, schedule: Schedule, nbytes: int) -> list[TierTra
 
     Every transfer counts as crossing once: in the tier of the slowest link on its route.
     """
-    lo, hi = schedule.chunks.ranges(schedule.collective, nbytes * schedule.collective.buffers)
+    lo, hi = schedule.chunks.ranges(schedule.collective, schedule.collective.total(nbytes))
     routes = schedule.routes
     moved = np.zeros(len(routes.ptr) - 1, np.int64)
     np.add.at(moved, schedule.transfers.route, (hi - lo)[schedule.transfers.chunk])
