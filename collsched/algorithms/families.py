@@ -120,21 +120,27 @@ def hierarchical_family(setting: Setting) -> Iterator[Variant]:
                 usual = within == "direct" and between != "bruck"
                 text = f"{shape}, {between} between, {within} within"
                 yield Variant("hierarchical", text, _roots(setting), build, usual)
-        if setting.collective.kind is Kind.ALLREDUCE:
-            yield from _in_one_group(chain, shape)
+        if setting.collective.kind in (*ONE_ROOT, Kind.ALLREDUCE):
+            yield from _in_one_group(setting, chain, shape)
 
 
-def _in_one_group(chain: Sequence[Partition], shape: str) -> Iterator[Variant]:
-    """Every shard belongs to a member of the first innermost group: fewer and larger ones."""
-    roots = [member for member, group in enumerate(chain[-1]) if group == chain[-1][0]]
-    for between in ("halving-doubling", "ring"):
+def _in_one_group(setting: Setting, chain: Sequence[Partition], shape: str) -> Iterator[Variant]:
+    """Each member of an innermost group (the root's, if there is one) spreads an equal part of the whole buffer: an
+    allreduce of fewer and larger shards; a broadcast through all of the group's ways out."""
+    group = chain[-1][setting.root or 0]
+    heads = [member for member, other in enumerate(chain[-1]) if other == group]
+    for between in ("halving-doubling", "ring") if len(heads) > 1 else ():
         exchanges = [EXCHANGES[between], *[EXCHANGES["direct"]] * len(chain)]
-        text = f"{shape}, {between} between, {len(roots)} roots"
-        yield Variant("hierarchical", text, len(roots), partial(_rooted, roots, chain, exchanges), False)
+        text = f"{shape}, {between} between, {len(heads)} parts"
+        build = partial(_in_parts, setting.root, heads, chain, exchanges)
+        yield Variant("hierarchical", text, len(heads), build, setting.root is not None)
 
 
-def _rooted(roots: Sequence[int], chain: Sequence[Partition], exchanges: Sequence[Exchange]) -> Trees:
-    return rooted(hierarchical(chain, exchanges), roots)
+def _in_parts(
+    root: int | None, heads: Sequence[int], chain: Sequence[Partition], exchanges: Sequence[Exchange]
+) -> Trees:
+    trees = rooted(hierarchical(chain, exchanges), heads)
+    return trees if root is None else scatter_allgather(trees, root)
 
 
 def _sizes(chain: Sequence[Partition]) -> list[int]:

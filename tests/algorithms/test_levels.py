@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from catalogued import built
 
+from collsched.algorithms import candidates
 from collsched.algorithms.setting import Setting
 from collsched.algorithms.tiers import Partition, by_bandwidth
 from collsched.collective import make_collective
 from collsched.ir.traffic import TierTraffic, traffic
+from collsched.ir.verify import verify
 from collsched.lower import lower
 from collsched.topology import bundled
 from collsched.topology.model import Link, Node, Topology
@@ -81,3 +83,18 @@ def test_bytes_by_tier(boxes: int, between: str) -> None:
     assert nvlinks == TierTraffic(Fraction(300), 2 * ranks, ranks * boxes * 7 * shard, boxes * 7 * shard)
     assert nics.seconds == pytest.approx((boxes - 1) * shard / 25e9)
     assert all(tier.crossing == 0 for tier in traffic(fabric, schedule, 0))
+
+
+@pytest.mark.parametrize("kind", ["broadcast", "reduce"])
+def test_one_root_goes_out_through_all_ports_of_its_box(kind: str) -> None:
+    """Four boxes of eight, root in the second: an eighth of the buffer over every port, once into each other box."""
+    fabric = bundled("dgx-a100", boxes="4")
+    nbytes = 8000
+    for candidate in candidates(fabric, make_collective(fabric, kind, root=11)):
+        if candidate.name == "hierarchical" and candidate.variant == "4x8, ring between, 8 parts":
+            baseline = candidate.build()
+    assert baseline is not None and baseline.transfers == 8 * 31
+    schedule = lower(fabric, baseline.collective, baseline.forests)
+    verify(fabric, schedule)
+    nics, _ = traffic(fabric, schedule, nbytes)
+    assert (nics.fullest, nics.crossing) == (nbytes // 8, 3 * nbytes)
