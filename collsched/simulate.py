@@ -7,6 +7,7 @@ the time apart count as one, so a chain of d events may end d · 1e-12 of the ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -61,16 +62,30 @@ class Simulation:
 
         Raises InputError for a size out of range, VerificationError where transfers wait for each other for ever.
         """
+        arrival: Floats = self._run(self._native.run, nbytes)
+        return arrival[self._hops.last]
+
+    def timeline(self, nbytes: int) -> tuple[Floats, Floats]:
+        """([transfers], [transfers]) seconds at which the first byte of each transfer leaves, and `arrivals`; raises
+        what that does."""
+        departure, arrival = self._run(self._native.timeline, nbytes)
+        hops = self._hops
+        return departure[hops.last - hops.count + 1], arrival[hops.last]
+
+    def sizes(self, nbytes: int) -> Ints:
+        """[transfers] bytes that each carries."""
+        lo, hi = self.schedule.chunks.ranges(self.schedule.collective, self.schedule.collective.total(nbytes))
+        return (hi - lo)[self.schedule.transfers.chunk]
+
+    def _run(self, native: Callable[[Floats, float], Any], nbytes: int) -> Any:
         if not 0 <= nbytes <= MAX_BYTES:
             raise InputError(f"size {nbytes}; a number of bytes from 0 to {MAX_BYTES}")
-        lo, hi = self.schedule.chunks.ranges(self.schedule.collective, self.schedule.collective.total(nbytes))
-        sizes = (hi - lo).astype(np.float64)[self.schedule.transfers.chunk]
-        hops = self._hops
         try:
-            arrival: Floats = self._native.run(np.repeat(sizes, hops.count), float(self.model.cost) / MICRO)
+            return native(
+                np.repeat(self.sizes(nbytes).astype(np.float64), self._hops.count), float(self.model.cost) / MICRO
+            )
         except RuntimeError as error:
             raise VerificationError(f"the schedule cannot run: {error}") from None
-        return arrival[hops.last]
 
     @cached_property
     def _hops(self) -> _Hops:

@@ -98,7 +98,7 @@ def show_limit(console: Console, topology: Topology, proven: Limit) -> None:
         views.row(console, "", _describe_bound(topology, proven.bound))
         both = views.rate(common.algbw(weight, proven.phases_ratio))
         views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
-    for text in _describe_cuts(topology, collective, proven.phases):
+    for text in describe_cuts(topology, collective, proven.phases):
         views.row(console, "", text)
     if proven.phases[0].prices is not None:
         _show_prices(console, topology, proven)
@@ -125,7 +125,7 @@ def _show_prices(console: Console, topology: Topology, proven: Limit) -> None:
         views.row(console, "", f"paths are known to reach {reached} of it")
 
 
-def _describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:
+def describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:
     """Each phase's cut in words, `8 of 16 shards must go out of box0/gpu0 over 200 GB/s`; once if they share it."""
     cuts = [phase.cut for phase in phases]
     reverses = list(directions(collective.kind))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from collsched.cli import _common as common
 from collsched.collective import Kind
+from collsched.report.kinds import role
 from collsched.topology.model import Topology
 from collsched.topology.names import compress
 
@@ -65,12 +66,6 @@ def link_classes(topology: Topology) -> list[str]:
         else:
             rows.append((count, f"{count:,} × {a} → {b} {rate(bandwidth)}"))
     return [text for _, text in sorted(rows, key=lambda pair: -pair[0])]
-
-
-def role(name: str) -> str:
-    """What a node is, judged by its name: `box3/gpu12` is a `gpu`."""
-    last = re.split(r"[/:]", name)[-1]
-    return re.sub(r"[\d_.,\-\[\]]+", "", last) or "node"
 
 
 def show_forests(console: Console, plan: Plan, bound: Fraction, what: str) -> None:

@@ -56,16 +56,16 @@ def simulate_command(plan_path: str, size: str, cost: str, store_and_forward: bo
         progress("verifying")
         _ = plan.report
         progress("building the usual algorithms")
-        contests = _contests(plan, model)
+        rivals = contests(plan, model)
         rows = []
-        for name, contestants in contests.items():
+        for name, contestants in rivals.items():
             for nbytes in sizes:
                 progress(f"simulating {name}")
                 rows.append(_row(plan, name, contestants, nbytes))
     if as_json:
         common.print_json(_as_json(plan_path, plan, model, rows))
     else:
-        _show(plan, model, sizes, list(contests), rows)
+        _show(plan, model, sizes, list(rivals), rows)
 
 
 def _sizes(text: str) -> list[int]:
@@ -84,7 +84,7 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def _contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
+def contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
     """Name → variants, of which the fastest counts. Every schedule is verified. Variants of too many transfers are left
     out, such as eight rings on a thousand ranks."""
     from collsched.algorithms import baselines
@@ -92,14 +92,14 @@ def _contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
     from collsched.ir.verify import verify
     from collsched.lower import lower
 
-    contests = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
+    found = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
     for baseline in baselines(plan.topology, plan.collective):
         if baseline.transfers > MOST_TRANSFERS:
             continue
         schedule = lower(plan.topology, baseline.collective, baseline.forests)
         verify(plan.topology, schedule)
-        contests.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model))
-    return contests
+        found.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

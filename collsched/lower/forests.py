@@ -137,7 +137,7 @@ def _carrier(part: tuple[Ints, Ints, Ints], at: Ints) -> Ints:
 
 
 def _expand(topology: Topology, forest: Forest, tree: Ints) -> _Phase:
-    above, depth = _shape(topology, forest)
+    above, depth = shape(topology, forest)
     sizes = np.where(tree >= 0, np.diff(np.append(forest.ptr, forest.ptr[-1]))[tree], 0)
     begin = np.cumsum(sizes) - sizes
     moved = np.repeat((begin - forest.ptr[tree]).astype(np.int32), sizes)  # from an edge's place to its transfer's
@@ -157,7 +157,7 @@ def _expand(topology: Topology, forest: Forest, tree: Ints) -> _Phase:
     )
 
 
-def _shape(topology: Topology, forest: Forest) -> tuple[Ints32, Ints32]:
+def shape(topology: Topology, forest: Forest) -> tuple[Ints32, Ints32]:
     """For each edge, the edge that enters its parent (or _NONE), and its distance from the root in hops."""
     places = len(topology.holders)
     holder_of = np.full(len(topology.nodes), _NONE, np.int32)

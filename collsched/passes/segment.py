@@ -39,7 +39,7 @@ class Segment:
             return schedule
         whole, count = schedule.transfers, self.pieces
         piece = np.tile(np.arange(count), len(whole.chunk))
-        order = np.argsort(np.repeat(_steps(schedule), count) + piece, kind="stable")
+        order = np.argsort(np.repeat(steps(schedule), count) + piece, kind="stable")
         position = np.empty(len(order), np.int32)
         position[order] = np.arange(len(order), dtype=np.int32)
         joins = Joins(_split_ptr(schedule.joins, count), position[_split_members(schedule.joins, count)])
@@ -80,7 +80,7 @@ def _split_members(joins: Joins, count: int) -> Ints:
     return members
 
 
-def _steps(schedule: Schedule) -> Ints:
+def steps(schedule: Schedule) -> Ints:
     """The step of each transfer: consecutive transfers are of one step until one of them waits for another of it."""
     joins, count = schedule.joins, len(schedule.transfers.chunk)
     latest = np.full(len(joins.ptr) - 1, -1, np.int64)

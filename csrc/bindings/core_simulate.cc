@@ -26,6 +26,16 @@ nb::object run(const Simulator &simulator, const In<double> &bytes, double cost)
   return to_numpy(std::move(arrival));
 }
 
+nb::tuple timeline(const Simulator &simulator, const In<double> &bytes, double cost) {
+  const std::vector<double> sizes = to_vector(bytes);
+  std::vector<double> departure, arrival;
+  {
+    nb::gil_scoped_release release;
+    arrival = simulator.run(sizes, cost, check_signals, &departure);
+  }
+  return nb::make_tuple(to_numpy(std::move(departure)), to_numpy(std::move(arrival)));
+}
+
 } // namespace
 
 void bind_simulate(nb::module_ &module) {
@@ -39,5 +49,6 @@ void bind_simulate(nb::module_ &module) {
            }),
            "bandwidth"_a, "route_ptr"_a, "route_links"_a, "latency"_a, "route"_a, "lane"_a, "sender"_a, "join"_a,
            "join_ptr"_a, "join_member"_a)
-      .def("run", &run, "bytes"_a, "cost"_a, "When each transfer arrives, in seconds.");
+      .def("run", &run, "bytes"_a, "cost"_a, "When each transfer arrives, in seconds.")
+      .def("timeline", &timeline, "bytes"_a, "cost"_a, "When each transfer departs, and when it arrives, in seconds.");
 }

@@ -96,8 +96,8 @@ Simulator::Simulator(SimulatedSchedule schedule) : schedule_(std::move(schedule)
 // One run.
 class Execution {
 public:
-  Execution(const Simulator &simulator, const std::vector<double> &bytes, double cost)
-      : plan_(simulator), s_(simulator.schedule_), bytes_(bytes), cost_(cost), rates_(s_.bandwidth),
+  Execution(const Simulator &simulator, const std::vector<double> &bytes, double cost, std::vector<double> *departure)
+      : departure_(departure), plan_(simulator), s_(simulator.schedule_), bytes_(bytes), cost_(cost), rates_(s_.bandwidth),
         arrival_(bytes.size(), kNever), missing_(s_.join_begin.size() - 1), lanes_(bytes.size()),
         senders_(simulator.senders_) {}
 
@@ -234,6 +234,8 @@ private:
     state.flow = rates_.add(std::span(s_.route_link).subspan(first, end - first));
     state.remaining = bytes_[transfer];
     state.since = now_;
+    if (departure_)
+      (*departure_)[transfer] = now_;
     if (lane_of_.size() <= static_cast<std::size_t>(state.flow))
       lane_of_.resize(state.flow + 1);
     lane_of_[state.flow] = lane;
@@ -276,6 +278,7 @@ private:
     }
   }
 
+  std::vector<double> *departure_;
   const Simulator &plan_;
   const SimulatedSchedule &s_;
   const std::vector<double> &bytes_;
@@ -294,11 +297,13 @@ private:
 };
 
 std::vector<double> Simulator::run(const std::vector<double> &bytes, double cost,
-                                   const std::function<void()> &poll) const {
+                                   const std::function<void()> &poll, std::vector<double> *departure) const {
   const auto valid = [](double value) { return value >= 0 && std::isfinite(value); };
   if (bytes.size() != transfers() || !valid(cost) || !std::all_of(bytes.begin(), bytes.end(), valid))
     throw std::invalid_argument("bytes or cost are not numbers from 0");
-  return Execution(*this, bytes, cost).run(poll);
+  if (departure)
+    departure->assign(transfers(), 0);
+  return Execution(*this, bytes, cost, departure).run(poll);
 }
 
 } // namespace collsched

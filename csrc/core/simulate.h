@@ -32,7 +32,9 @@ public:
 
   // When each transfer arrives, in seconds. `bytes` per transfer; `cost`: seconds of preparation; `poll` is called now
   // and then, to interrupt by an exception. Throws std::runtime_error where transfers wait for each other for ever.
-  std::vector<double> run(const std::vector<double> &bytes, double cost, const std::function<void()> &poll) const;
+  // `departure`, if given, is when the first byte of each leaves (0 of what has no bytes).
+  std::vector<double> run(const std::vector<double> &bytes, double cost, const std::function<void()> &poll,
+                          std::vector<double> *departure = nullptr) const;
 
   std::size_t transfers() const { return schedule_.route.size(); }
 
