@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from collsched.cli import _common as common
 from collsched.cli import _views as views
 from collsched.cli._limits import Limit, describe, describe_cuts
@@ -25,7 +27,7 @@ MOST_TRANSFERS = 1 << 22  # of a variant that is tried
 SIZES = tuple(1 << power for power in range(10, 31, 2))
 SOURCES = {
     "simulated": "simulated, each algorithm at its best number of pieces",
-    "predicted": "predicted by the closed form of the cost model, each algorithm at its best number of pieces",
+    "predicted": "closed form of the cost model, without what transfers cost their sender: too fast for small buffers",
 }
 
 
@@ -123,8 +125,8 @@ def story(plan: Plan, proven: Limit, times: Times) -> Story:
     ]
     if motion.source == "predicted":
         notes.append(
-            "The timeline follows the closed form of the cost model, in which all hops of a phase take equally long; "
-            "a simulation of this many transfers has to be asked for."
+            "The timeline follows the closed form of the cost model, in which all hops of a phase take equally long "
+            f"and transfers cost their sender nothing. {senders_cost(plan, motion)} --simulate asks for a simulation."
         )
     sentences = describe_cuts(plan.topology, proven.collective, proven.phases)
     return Story(
@@ -132,6 +134,17 @@ def story(plan: Plan, proven: Limit, times: Times) -> Story:
         [text[:1].upper() + text[1:] for text in sentences], [describe(plan.topology, proven.collective), *notes],
         times.table,
     )  # fmt: skip
+
+
+def senders_cost(plan: Plan, motion: Motion) -> str:
+    """What the closed form leaves out, in words: the time for which the busiest sender only prepares transfers."""
+    from collsched.units import format_seconds
+
+    schedule = plan.schedule()
+    begin, _ = schedule.routes.ends(plan.topology)
+    most = int(np.bincount(begin[schedule.transfers.route]).max(initial=0)) * motion.segments
+    spent = format_seconds(most * float(Model().cost) / 1e6)
+    return f"The simulator would charge the busiest sender {spent} for {most:,} transfers."
 
 
 def _facts(plan: Plan, proven: Limit, times: Times) -> list[tuple[str, str, str]]:

@@ -123,10 +123,10 @@ def _show_plan(
     console = common.console()
     _draw_plan(console, plan, proven, times)
     _say_written(console, written)
-    if "trace" in written and traced.ranks < len(plan.topology.ranks):
+    if "trace" in written and traced.shown < traced.senders:
         from collsched.cli._views import row
 
-        row(console, "", f"{traced.spans:,} transfers: those that the first {traced.ranks} ranks send")
+        row(console, "", f"{traced.spans:,} transfers: those of the first {traced.shown} senders")
 
 
 def _draw_fabric(console: Console, topology: Topology) -> None:
@@ -143,6 +143,7 @@ def _draw_plan(console: Console, plan: Plan, proven: Limit, times: Times) -> Non
     from collsched.cli import _views as views
     from collsched.cli._allreduce import show_plan_forests
     from collsched.cli._limits import show_limit
+    from collsched.cli._show import senders_cost
     from collsched.units import format_bytes, format_seconds
 
     _draw_fabric(console, plan.topology)
@@ -155,6 +156,8 @@ def _draw_plan(console: Console, plan: Plan, proven: Limit, times: Times) -> Non
         rate = views.rate(times.nbytes / motion.seconds / 1e9)
         pieces = views.plural(motion.segments, "piece")
         views.row(console, motion.source, f"{format_seconds(motion.seconds)} for {size}, {rate}, {pieces} a chunk")
+        if motion.source == "predicted":
+            views.row(console, "", f"without what transfers cost their sender. {senders_cost(plan, motion)}")
 
 
 def _draw_trees(console: Console, plan: Plan) -> None:

@@ -39,7 +39,7 @@ def journeys(plan: Plan, motion: Motion, nbytes: int) -> list[Journey]:
         few = max(1, min(FEW, int(MOST_HOPS // hops.max())))
         moving = moving[np.linspace(0, len(moving) - 1, few).astype(np.int64)]
     chunks = plan.schedule().chunks
-    lo, hi = chunks.ranges(plan.collective, nbytes * plan.collective.buffers)
+    lo, hi = chunks.ranges(plan.collective, plan.collective.total(nbytes))
     order = np.argsort(motion.chunk, kind="stable")
     begin = np.searchsorted(motion.chunk[order], moving)
     end = np.searchsorted(motion.chunk[order], moving, side="right")
@@ -64,8 +64,7 @@ def _ends(plan: Plan, shard: int) -> tuple[int, int | None]:
     """The node that a shard belongs to, and of an all-to-all the one that it goes to."""
     topology, collective = plan.topology, plan.collective
     if collective.kind is Kind.ALL_TO_ALL:
-        one, two = divmod(shard, len(collective.group))
-        return topology.ranks[collective.group[one]], topology.ranks[collective.group[two]]
+        return topology.ranks[collective.owners[shard]], topology.ranks[collective.target(shard)]
     return topology.ranks[collective.owners[shard]], None
 
 

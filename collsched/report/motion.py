@@ -67,7 +67,7 @@ def predicted(plan: Plan, nbytes: int) -> Motion:
     """From the closed form: as many pieces as it finds best, all hops of a phase equally long."""
     schedule, report = plan.schedule(), plan.report
     moves, step = schedule.transfers, steps(schedule)
-    lo, hi = schedule.chunks.ranges(schedule.collective, nbytes * schedule.collective.buffers)
+    lo, hi = schedule.chunks.ranges(schedule.collective, schedule.collective.total(nbytes))
     sizes = (hi - lo)[moves.chunk].astype(np.float64)
     leaves, length, pieces = np.zeros(len(step)), np.zeros(len(step)), 1
     begin = 0.0

@@ -21,7 +21,7 @@ from collsched.topology import resolve
 SIZE = 1 << 22
 CASES = [
     ("dgx-a100", "allreduce"), ("torus-2d", "allgather"), ("mi250", "reduce-scatter"), ("leaf-spine", "broadcast"),
-    ("unequal-boxes", "allreduce"), ("hypercube", "all-to-all"),
+    ("unequal-boxes", "allreduce"), ("hypercube", "all-to-all"), ("dgx-h100", "allreduce"),
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_journeys_are_whole(plan: Plan) -> None:
     found = journeys(plan, motion, SIZE)
     assert sum(len(journey.routes) for journey in found) == len(motion.chunk)
     stays = len(plan.collective.group) if plan.collective.kind is Kind.ALL_TO_ALL else 0  # a rank's part for itself
-    assert sum(journey.nbytes for journey in found) == SIZE * plan.collective.buffers - stays * SIZE // 16
+    assert sum(journey.nbytes for journey in found) == plan.collective.total(SIZE) - stays * SIZE // 16
     for journey in found:
         assert 1 <= journey.part <= journey.parts and journey.depth <= len(journey.routes)
 

@@ -62,7 +62,7 @@ async function start() {
     if (event.target.closest("input, select, button") && event.key !== "Escape") return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const c = fabric.camera, move = {ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60]}[event.key];
-    if (move && document.activeElement === $("stage")) { c.x += move[0]; c.y += move[1]; }
+    if (move && document.activeElement === $("stage")) { c.x += move[0]; c.y += move[1]; fabric.whole = false; }
     else if (event.key === " ") play(!state.playing);
     else if (event.key === "+" || event.key === "=") fabric.zoom(1.3);
     else if (event.key === "-") fabric.zoom(1 / 1.3);
@@ -71,10 +71,11 @@ async function start() {
     event.preventDefault();
     redraw();
   });
-  const resized = () => { fabric.settle(); fabric.fit(); redraw(); if (timeline) { timeline.draw(); timeline.moveTo(state.time); } };
+  const resized = () => { fabric.settle(); if (fabric.whole) fabric.fit(); redraw(); if (timeline) { timeline.draw(); timeline.moveTo(state.time); } };
   new ResizeObserver(resized).observe($("stage"));
   scheme(() => { Colours.read(); guide.show(); redraw(); if (timeline) timeline.draw(); });
   $("stage").setAttribute("aria-label", `Drawing of ${data.fabric.name}: ${plural(data.fabric.ranks, "rank")}`);
+  fabric.fit();
   resized();
   if (plan) seek(0);
   document.documentElement.dataset.ready = "yes";
@@ -98,7 +99,7 @@ function pointer(fabric, redraw, chosen) {
       if (!moved && Math.hypot(now[0] - held[0], now[1] - held[1]) < 4) return;
       moved = true; tip.hidden = true;
       fabric.camera.x += now[0] - held[0]; fabric.camera.y += now[1] - held[1];
-      held = now;
+      held = now; fabric.whole = false;
       redraw();
       return;
     }

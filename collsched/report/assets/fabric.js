@@ -37,11 +37,13 @@ class Fabric {
 
   fit() {
     const {width, height} = this.stage.getBoundingClientRect(), pad = 26;
+    this.whole = true;
     const scale = Math.min((width - 2 * pad) / this.drawing.width, (height - 2 * pad - 8) / this.drawing.height, 2.6);
     this.camera = {scale, x: (width - this.drawing.width * scale) / 2, y: (height - this.drawing.height * scale) / 2 + 4};
   }
 
   focus(x, y, w, h) {
+    this.whole = false;
     const {width, height} = this.stage.getBoundingClientRect();
     const scale = Math.min(width / (w * 1.5), height / (h * 1.5), 5);
     this.camera = {scale, x: width / 2 - (x + w / 2) * scale, y: height / 2 - (y + h / 2) * scale};
@@ -49,6 +51,7 @@ class Fabric {
 
   zoom(factor, px, py) {
     const c = this.camera, {width, height} = this.stage.getBoundingClientRect();
+    this.whole = false;
     px ??= width / 2; py ??= height / 2;
     const scale = clamp(c.scale * factor, 0.05, 12), ratio = scale / c.scale;
     this.camera = {scale, x: px - (px - c.x) * ratio, y: py - (py - c.y) * ratio};

@@ -1,5 +1,5 @@
 // Tracks over time: phases, what has arrived, and how full the links of each kind are; each kind opens into its links.
-const MOST_ROWS = 512;
+const MOST_ROWS = 1024;
 
 class Timeline {
   constructor(data, fabric, seek) {
@@ -77,7 +77,7 @@ class Timeline {
       const opened = open.getAttribute("aria-expanded") === "true";
       open.setAttribute("aria-expanded", String(!opened));
       if (opened) { line.nextSibling.remove(); return; }
-      const shown = group.links.slice(0, MOST_ROWS), height = clamp(360 / shown.length, 1, 12) * shown.length;
+      const shown = group.links.slice(0, MOST_ROWS), height = Math.min(12 * shown.length, 288);
       const names = this.data.nodes.name, links = this.data.links, text = link => `${names[links.src[link]]} → ${names[links.dst[link]]}`;
       const rows = shown.map(link => Float32Array.from(rates.subarray(link * bins, link * bins + bins)));
       const label = shown.length > 24 ? `${text(shown[0])} to ${text(shown.at(-1))}${shown.length < group.links.length ? `, the first ${MOST_ROWS}` : ""}` : "";
