@@ -30,7 +30,8 @@ _ANSWERS = {
 }
 
 
-def _answers(command: Command) -> Command:
+def answers(command: Command) -> Command:
+    """The options that answer what files cannot tell, passed on by their names."""
     for name, (metavar, text) in reversed(_ANSWERS.items()):
         command = click.option(f"--{name}", metavar=metavar, help=text)(command)
     return command
@@ -48,13 +49,13 @@ def _answers(command: Command) -> Command:
     show_default=True,
     help="The vendors' rates of links that are only counted, or those that NCCL and RCCL assume.",
 )
-@_answers
+@answers
 @click.option("--name", metavar="NAME", help="Name of the topology; the files' names by default.")
 @click.option("-o", "--output", metavar="FILE", help="YAML file to write; standard output by default.")
 @json_option
 def import_command(
     files: tuple[str, ...], hosts: int | None, only_hosts: str | None, hosts_are_ranks: bool,
-    rates: Literal["nominal", "runtime"], name: str | None, output: str | None, as_json: bool, **answers: str | None,
+    rates: Literal["nominal", "runtime"], name: str | None, output: str | None, as_json: bool, **options: str | None,
 ) -> None:  # fmt: skip
     """Write a topology in the explicit form from FILE…: one of a host, one of a fabric, or one of each.
 
@@ -68,12 +69,12 @@ def import_command(
     """
     from collsched.topology.importers import import_topology
 
-    given = {option.replace("_", "-"): value for option, value in answers.items() if value is not None}
+    given = {option.replace("_", "-"): value for option, value in options.items() if value is not None}
     if hosts_are_ranks:
         given["hosts-are-ranks"] = ""
     found = import_topology(files, rates=rates, hosts=hosts, given=given, name=name, only_hosts=only_hosts)
     if output is not None:
-        _write(Path(output), found.text)
+        write(Path(output), found.text)
     if as_json:
         topology = found.topology
         print_json(
@@ -91,7 +92,7 @@ def import_command(
         sys.stdout.writelines(found.text.splitlines(keepends=True))
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """The file beside its place, then renamed to it. Raises InputError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

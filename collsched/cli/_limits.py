@@ -95,7 +95,7 @@ def show_limit(console: Console, topology: Topology, proven: Limit) -> None:
         return
     views.row(console, "bound", f"{views.rate(common.algbw(weight, ratio))}, ratio {ratio}", style="bold")
     if collective.kind is Kind.ALLREDUCE:
-        views.row(console, "", _describe_bound(topology, proven.bound))
+        views.row(console, "", describe_bound(topology, proven.bound))
         both = views.rate(common.algbw(weight, proven.phases_ratio))
         views.row(console, "two phases", f"{both}, ratio {proven.phases_ratio}")
     for text in describe_cuts(topology, collective, proven.phases):
@@ -146,7 +146,7 @@ def _portion(collective: Collective, cut: Cut) -> str:
     return f"{views.share(Fraction(cut.weight_inside), Fraction(weight))} of the data"
 
 
-def _describe_bound(topology: Topology, bound: Bound) -> str:
+def describe_bound(topology: Topology, bound: Bound) -> str:
     """What proves the bound of an allreduce, in words."""
     if bound.parts is not None:
         first = views.members(topology, bound.parts[0])

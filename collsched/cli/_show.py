@@ -10,8 +10,9 @@ import numpy as np
 
 from collsched.cli import _common as common
 from collsched.cli import _views as views
-from collsched.cli._limits import Limit, describe, describe_cuts
+from collsched.cli._limits import Limit, describe, describe_bound, describe_cuts
 from collsched.cli.simulate import PLAN, contests
+from collsched.forest.problem import directions
 from collsched.plan import Plan
 from collsched.report.motion import Motion, predicted, simulated
 from collsched.report.payload import Story, Table
@@ -21,7 +22,7 @@ from collsched.simulate import Model
 if TYPE_CHECKING:
     from collsched.algorithms.catalogue import Baseline
 
-SIMULATED = 1 << 17  # transfers of a plan that is simulated for its timeline without being asked
+SIMULATED = 1 << 15  # transfers of a plan that is simulated for its timeline without being asked
 COMPARED = 1 << 13  # the same, at every size and against every algorithm
 MOST_TRANSFERS = 1 << 22  # of a variant that is tried
 SIZES = tuple(1 << power for power in range(10, 31, 2))
@@ -129,9 +130,14 @@ def story(plan: Plan, proven: Limit, times: Times) -> Story:
             f"and transfers cost their sender nothing. {senders_cost(plan, motion)} --simulate asks for a simulation."
         )
     sentences = describe_cuts(plan.topology, proven.collective, proven.phases)
+    ways = zip(proven.phases, directions(plan.collective.kind), strict=True)
+    cuts = [(phase.cut, reverse) for phase, reverse in ways if phase.cut is not None]
+    if plan.joint:  # what bounds the phases in turn is not what bounds them at once
+        sentences = [describe_bound(plan.topology, proven.bound)]
+        cuts = [(proven.bound.cut, False)] if proven.bound.cut is not None else []
     return Story(
         plan, times.nbytes, motion, str(plan.collective.kind), _facts(plan, proven, times),
-        [text[:1].upper() + text[1:] for text in sentences], [describe(plan.topology, proven.collective), *notes],
+        [text[:1].upper() + text[1:] for text in sentences], cuts, [describe(plan.topology, proven.collective), *notes],
         times.table,
     )  # fmt: skip
 

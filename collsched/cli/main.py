@@ -38,7 +38,7 @@ VERBS = {
     "run": Verb("collsched.cli.run", "run_command", "Execute a plan once and check every element."),
     "launch": Verb("collsched.cli.launch", "launch_command", "Start N ranks of a program on this machine."),
     "show": Verb("collsched.cli.show", "show_command", "Pictures of a topology or a plan, as text, page or trace."),
-    "topology": Verb("collsched.cli.topology", "topology_group", "List, show and import topologies."),
+    "topology": Verb("collsched.cli.topology", "topology_group", "List, show, import and probe topologies."),
 }
 
 

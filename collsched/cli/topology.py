@@ -9,6 +9,7 @@ import click
 
 from collsched.cli._common import console, json_option, load_topology, print_json, set_option, topology_argument
 from collsched.cli._import import import_command
+from collsched.cli._probe import probe_command
 
 if TYPE_CHECKING:
     from collsched.topology import Bundled, Topology
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 @click.group("topology")
 def topology_group() -> None:
-    """List, show and import topologies."""
+    """List, show, import and probe topologies."""
 
 
 topology_group.add_command(import_command)
+topology_group.add_command(probe_command)
 
 
 @topology_group.command("list")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from collsched import __version__
-from collsched.forest.problem import directions
+from collsched.forest.optimum import Cut
 from collsched.ir.schedule import REDUCE
 from collsched.plan import Plan
 from collsched.report.journeys import Journey, journeys
@@ -44,7 +44,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What a page tells beyond the fabric. `facts`: (label, value, remark). `sentences`: what bounds the collective."""
+    """What a page tells beyond the fabric. `facts`: (label, value, remark). `sentences`: what bounds the collective;
+    `cuts`: what of it is drawn, each with whether the data must enter (rather than leave) its side."""
 
     plan: Plan
     nbytes: int
@@ -52,6 +53,7 @@ class Story:
     title: str
     facts: Sequence[tuple[str, str, str]] = ()
     sentences: Sequence[str] = ()
+    cuts: Sequence[tuple[Cut, bool]] = ()
     notes: Sequence[str] = ()
     table: Table | None = field(default=None)
 
@@ -140,7 +142,7 @@ def _plan(topology: Topology, story: Story) -> dict[str, Any]:
         "facts": [list(fact) for fact in story.facts],
         "sentences": list(story.sentences),
         "notes": list(story.notes),
-        "cuts": _cuts(topology, plan),
+        "cuts": _cuts(topology, story.cuts),
         "shares": np.rint(share * 1000).astype(int).tolist(),
         "loads": _loads(topology, share),
         "trees": _trees(topology, plan),
@@ -160,17 +162,15 @@ def _plan(topology: Topology, story: Story) -> dict[str, Any]:
     }
 
 
-def _cuts(topology: Topology, plan: Plan) -> list[dict[str, Any]]:
-    """For each phase the smaller side of its cut and the links that cross it; equal ones once."""
+def _cuts(topology: Topology, cuts: Sequence[tuple[Cut, bool]]) -> list[dict[str, Any]]:
+    """Of each cut the smaller side and the links that cross it; equal ones once."""
     found: list[dict[str, Any]] = []
-    for optimum, reverse in zip(plan.bound, directions(plan.collective.kind), strict=True):
-        if optimum.cut is None:
-            continue
-        inside = set(optimum.cut.side)
+    for drawn, reverse in cuts:
+        inside = set(drawn.side)
         ends = [(link.dst, link.src) if reverse else (link.src, link.dst) for link in topology.links]
         out = [number for number, (a, b) in enumerate(ends) if a in inside and b not in inside]
         side = sorted(inside if 2 * len(inside) <= len(topology.nodes) else set(range(len(topology.nodes))) - inside)
-        cut = {"side": side, "links": out, "rate": format_bandwidth(optimum.cut.exit_bandwidth)}
+        cut = {"side": side, "links": out, "rate": format_bandwidth(drawn.exit_bandwidth)}
         same = next((known for known in found if known["side"] == side), None)
         if same is None:
             found.append(cut)

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import zlib
-from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -36,8 +35,9 @@ def unpacked(text: str) -> dict[str, Any]:
 
 def _story(plan: collsched.Plan, *, closed: bool = False) -> Story:
     motion = predicted(plan, SIZE) if closed else simulated(plan, SIZE, 2)
+    cuts = [(optimum.cut, False) for optimum in plan.bound if optimum.cut is not None]
     table = Table("simulated", (1 << 20, SIZE), {"plan": [1e-5, 2e-5], "ring": [2e-5, 3e-5]})
-    return Story(plan, SIZE, motion, "allgather", [("bound", "1 GB/s", "")], ["A sentence"], ["A note"], table)
+    return Story(plan, SIZE, motion, "allgather", [("bound", "1 GB/s", "")], ["A sentence"], cuts, ["A note"], table)
 
 
 class _Tags(HTMLParser):
@@ -121,9 +121,7 @@ def test_a_fabric_alone_and_a_plan_that_moves_nothing() -> None:
     topology = resolve("dgx1-v100", {})
     assert unpacked(page(payload(topology)))["plan"] is None
     plan = collsched.compile(topology, "allgather", group="0")
-    data = payload(
-        topology, replace(_story(collsched.compile(topology, "allgather")), plan=plan, motion=simulated(plan, SIZE, 1))
-    )
+    data = payload(topology, _story(plan))
     assert data["plan"]["journeys"] == [] and data["plan"]["cuts"] == [] and data["plan"]["motion"]["seconds"] == 0
     page(data)
 

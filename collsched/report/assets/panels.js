@@ -109,7 +109,7 @@ function sizes(data) {
       return make("td", {class: value === best ? "best" : null}, seconds(value), number ? make("small", {}, `×${ratio.toFixed(ratio < 9.95 ? 2 : 0)}`) : null);
     }));
   });
-  $("below").prepend(make("div", {class: "card"}, make("h2", {}, "Time by size, against the usual algorithms"), make("p", {class: "note"}, table.source),
+  $("below").prepend(make("div", {class: names.length > 5 ? "card wide" : "card"}, make("h2", {}, "Time by size, against the usual algorithms"), make("p", {class: "note"}, table.source),
     table.sizes.length > 1 ? chart(table, colour) : "", make("div", {class: "scroll"}, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)))));
 }
 

@@ -76,11 +76,15 @@ def import_topology(
     given: Mapping[str, str] | None = None,
     name: str | None = None,
     only_hosts: str | None = None,
+    command: str = "",
+    found: tuple[str, ...] = (),
 ) -> Imported:
     """One topology from a host's file, a fabric's file, or both.
 
     `hosts`: copies of the host, or how many of the fabric's. `given`: answers to what files cannot tell, by the names
     of the command's options, such as {"nvlinks": "12", "nvlink-rate": "25"}. `only_hosts`: a pattern of host names.
+    `command`: what a message asks to repeat with the missing options, where the files are not the user's; `found` are
+    the options in `given` that it need not repeat.
     Raises InputError, TopologyError; where options are missing, the text names all of them.
     """
     _check(given or {}, hosts)
@@ -89,7 +93,7 @@ def import_topology(
     if not files or len({format.fabric for format in formats}) < len(formats):
         raise InputError("import needs one file of a host, one of a fabric, or one of each; give no two of a kind")
     networked = any(format.fabric for format in formats) or (hosts or 1) > 1
-    request = Request(rates, dict(given or {}), networked)
+    request = Request(rates, dict(given or {}), networked, command=command, found=found)
     host: Host | None = None
     fabric: Fabric | None = None
     for (source, text), format in zip(texts, formats, strict=True):
@@ -101,11 +105,12 @@ def import_topology(
     if fabric is not None:
         _choose(fabric, only_hosts)
     whole = None if request.missing and host is not None else combine(host, fabric, hosts, request)
-    request.finish(tuple(files))
+    shown = tuple(Path(file).name if command else file for file in files)
+    request.finish(shown)
     assert whole is not None
     title = name or "-".join(Path(file).stem for file in files)
     text = write(whole, title, tuple(Path(file).name for file in files), rates)
-    topology = read_topology(text, Source(f"{' + '.join(files)}, imported"), {})
+    topology = read_topology(text, Source(f"{' + '.join(shown)}, imported"), {})
     return Imported(topology, text, tuple(format.name for format in formats))
 
 

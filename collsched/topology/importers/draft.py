@@ -110,6 +110,8 @@ class Request:
     networked: bool = False  # several hosts: NICs and the way to them matter
     missing: dict[str, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    command: str = ""  # what to repeat with more options, instead of the import of the files
+    found: tuple[str, ...] = ()  # options in `given` that the user need not repeat
 
     def ask(self, option: str, why: str, example: str | None = None) -> str | None:
         """The value of an option, or None after noting that it is missing."""
@@ -142,9 +144,12 @@ class Request:
         words = " ".join(f"--{option} {self.examples[option]}".rstrip() for option in self.missing)
         quoted = " ".join(map(shlex.quote, files))
         known = " ".join(
-            f"--{name} {shlex.quote(value) if value else ''}".rstrip() for name, value in self.given.items()
+            f"--{name} {shlex.quote(value) if value else ''}".rstrip()
+            for name, value in self.given.items()
+            if name not in self.found
         )
-        command = " ".join(part for part in ("collsched topology import", quoted, known, words) if part)
+        start = self.command or f"collsched topology import {quoted}"
+        command = " ".join(part for part in (start, known, words) if part)
         raise InputError(
             f"{', '.join(files)}: does not hold everything that a topology needs. Missing: {reasons}. "
             f"With values of your machine, write for example:  {command}"
