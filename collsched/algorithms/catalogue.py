@@ -84,10 +84,16 @@ def candidates(topology: Topology, collective: Collective) -> Iterator[Candidate
             yield Candidate(variant.name, variant.text, transfers, variant.rival, setting, variant)
 
 
-def baselines(topology: Topology, collective: Collective) -> list[Baseline]:
-    """What a plan is shown beside: the algorithms that libraries use, variants of one name side by side."""
-    built = (candidate.build() for candidate in candidates(topology, collective) if candidate.rival)
-    return [baseline for baseline in built if baseline is not None]
+def baselines(topology: Topology, collective: Collective, *, most_transfers: int | None = None) -> list[Baseline]:
+    """What a plan is shown beside: the algorithms that libraries use, variants of one name side by side. Those of more
+    than `most_transfers` are left out, before they are built."""
+    found = []
+    for candidate in candidates(topology, collective):
+        if candidate.rival and (most_transfers is None or candidate.transfers <= most_transfers):
+            baseline = candidate.build()
+            if baseline is not None:
+                found.append(baseline)
+    return found
 
 
 def _shared_by_roots(collective: Collective, trees: Trees) -> tuple[Collective, Trees]:

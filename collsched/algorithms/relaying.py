@@ -27,6 +27,7 @@ Ints32 = NDArray[np.int32]  # of what there is for each rank and each link
 
 _FAR = 1 << 30  # links
 _BLOCK = 1 << 17  # edges of trees that are relayed at once
+_TABLE = 1 << 22  # entries of the (start, link) table taken at once
 
 
 class Relays:
@@ -100,21 +101,30 @@ def _paths(before: Ints, src: Ints, dst: Ints) -> Ints:
 def _before(topology: Topology, ranks: Ints, links: Sequence[tuple[int, int]]) -> Ints:
     """[ranks, ranks] The last rank on the way from one to another; the start itself where they are the same; −1 where
     there is no way. `links` are given by end and start. Linear in ranks · links, a few times."""
-    ends = np.array(sorted(links), np.int32).reshape(-1, 2)
-    dst, src = ends.T
-    nodes, start = np.array(topology.ranks)[ranks], np.arange(len(ranks), dtype=np.int32)[:, None]
-    distance = _distances(nodes, src, dst, len(topology.nodes))
-    # Of the links by which a node may be reached, nodes and starts take different ones in turn.
-    first = np.searchsorted(dst, dst)
-    count = np.bincount(dst, minlength=len(topology.nodes))[dst]
-    turn = (np.arange(len(dst)) - first - dst - start) % count
-    turn[distance[:, src] + 1 != distance[:, dst]] = _FAR
+    dst, src = np.array(sorted(links), np.int32).reshape(-1, 2).T
+    nodes = np.array(topology.ranks)[ranks]
+    step = max(1, _TABLE // max(1, len(links)))
+    blocks = (np.arange(first, min(first + step, len(nodes))) for first in range(0, len(nodes), step))
+    parts = [_ranks_before(_above(block, nodes[block], src, dst, len(topology.nodes)), nodes) for block in blocks]
+    before = np.concatenate(parts)
+    np.fill_diagonal(before, np.arange(len(nodes)))
+    return before
+
+
+def _above(number: Ints, starts: Ints, src: Ints32, dst: Ints32, nodes: int) -> Ints32:
+    """[starts, nodes] The node before each node on a shortest way from each start; −1 where there is none. Of the links
+    by which a node may be reached, nodes and starts (by their `number`) take different ones in turn."""
+    distance = _distances(starts, src, dst, nodes)
     begin = np.flatnonzero(np.diff(dst, prepend=-1))
+    first, count = np.searchsorted(dst, dst), np.bincount(dst, minlength=nodes)[dst]
+    offset = dst + number.astype(np.int32)[:, None]
+    turn = (np.arange(len(dst)) - first - offset) % count
+    turn[distance[:, src] + 1 != distance[:, dst]] = _FAR
     best = np.minimum.reduceat(turn, begin, axis=1)
+    chosen = src[first[begin] + (best + offset[:, begin]) % count[begin]]
     above = np.full(distance.shape, -1, np.int32)
-    above[:, dst[begin]] = src[first[begin] + (best + dst[begin] + start) % count[begin]]
-    above[:, dst[begin]] = np.where(best < _FAR, above[:, dst[begin]], -1)
-    return _ranks_before(above, nodes)
+    above[:, dst[begin]] = np.where(best < _FAR, chosen, -1)
+    return above
 
 
 def _distances(starts: Ints, src: Ints32, dst: Ints32, nodes: int) -> Ints32:
@@ -132,16 +142,11 @@ def _distances(starts: Ints, src: Ints32, dst: Ints32, nodes: int) -> Ints32:
 
 
 def _ranks_before(above: Ints32, nodes: Ints) -> Ints:
-    """Of nodes before nodes, the last ranks before ranks."""
+    """[starts, ranks] Of nodes before nodes, the last ranks before ranks."""
     place = np.full(above.shape[1] + 1, -1)
     place[nodes] = np.arange(len(nodes))
-    row = np.arange(len(nodes))[:, None]
+    row = np.arange(len(above))[:, None]
     before = above[:, nodes]
-    while True:
-        switch = (before >= 0) & (place[before] < 0)
-        if not switch.any():
-            break
-        before = np.where(switch, above[row, before], before)
-    found = place[before]
-    np.fill_diagonal(found, np.arange(len(nodes)))
-    return found
+    while ((before >= 0) & (place[before] < 0)).any():
+        before = np.where((before >= 0) & (place[before] < 0), above[row, before], before)
+    return place[before]

@@ -137,3 +137,24 @@ def test_building_is_repeatable() -> None:
         return [forest.edges.tolist() for baseline in baselines(fabric, collective) for forest in baseline.forests]
 
     assert edges() == edges()
+
+
+def test_what_is_too_large_is_not_built() -> None:
+    fabric = bundled("dgx-a100")
+    collective = make_collective(fabric, "allreduce")
+    every, few = baselines(fabric, collective), baselines(fabric, collective, most_transfers=480)
+    assert [b.variant for b in few] == [b.variant for b in every if b.transfers <= 480]
+    assert 0 < len(few) < len(every)
+
+
+def test_tables_taken_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = bundled("torus-2d", dims="3x5")
+
+    def edges() -> list[list[int]]:
+        found = (candidate.build() for candidate in candidates(fabric, make_collective(fabric, "allreduce")))
+        return [forest.edges.tolist() for baseline in found if baseline for forest in baseline.forests]
+
+    whole = edges()
+    for name in ("relaying._TABLE", "relaying._BLOCK", "latencies._BLOCK"):
+        monkeypatch.setattr(f"collsched.algorithms.{name}", 200)
+    assert edges() == whole
