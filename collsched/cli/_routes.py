@@ -3,7 +3,6 @@ programs."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,24 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collsched.cli import _common as common
 from collsched.cli import _views as views
 from collsched.errors import InputError
-from collsched.routes.algorithms import algorithm_phases, flows_between, strided
 from collsched.routes.ecmp import PATHS, Expectation, expectations
-from collsched.routes.files import Routed, read_flows, read_routes, routes_lines
+from collsched.routes.files import Routed, read_routes, routes_lines
 from collsched.routes.model import Flows, PathTable, Phase, Subflows
-from collsched.routes.network import Network, failed_links
+from collsched.routes.network import Network
 from collsched.routes.placement import advise
 from collsched.routes.planner import Mode, RoutePlan, answer, check, plan_flows
 from collsched.routes.replan import replan
 from collsched.topology.model import Topology
-from collsched.units import format_bytes, format_seconds, parse_bandwidth
+from collsched.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from collsched.plan import Plan
 
 MOST_ADVISED = 200_000  # flows for which another placement is looked for
 NOTHING = 1.02  # times the plan's congestion; hashing that near leaves nothing to gain
@@ -66,83 +62,6 @@ class Work:
     @property
     def kept(self) -> bool:
         return all(done.plan.kept for done in self.phases)
-
-
-def gather(
-    source: str,
-    settings: tuple[str, ...],
-    *,
-    needed: bool,
-    flows_file: str | None,
-    algorithm: str | None,
-    group: str | None,
-    stride: int,
-    size: int,
-) -> tuple[Topology, list[Phase]]:
-    """The topology, and the phases whose flows the options name."""
-    from collsched.plan import Plan, is_plan
-
-    if is_plan(Path(source)):
-        plan = Plan.load(source)
-        if flows_file is None and algorithm is None:
-            return plan.topology, plan_phases(plan, size) if needed else []
-        topology = plan.topology
-    else:
-        topology = common.load_topology(source, settings)
-    if flows_file is not None and algorithm is not None:
-        raise InputError("--flows and --algorithm; allowed is one of them; leave the other out")
-    if flows_file is not None:
-        return topology, [Phase("flows", read_flows(flows_file, topology))]
-    if algorithm is not None:
-        return topology, algorithm_phases(algorithm, _members(topology, group, stride), size)
-    if needed:
-        raise InputError(
-            f"{source}: a topology has no flows; allowed are --flows FILE or --algorithm NAME; name one, or give a plan"
-        )
-    return topology, []
-
-
-def _members(topology: Topology, group: str | None, stride: int) -> list[int]:
-    from collsched.topology.names import RankNames
-
-    ranks = range(len(topology.ranks)) if group is None else RankNames.of(topology).select(group)
-    return strided(list(ranks), stride)
-
-
-def plan_phases(plan: Plan, size: int) -> list[Phase]:
-    """What the ranks of a plan send one another in each phase, in bytes of a buffer of `size`, rounded up."""
-    phases = []
-    for number, forest in enumerate(plan.forests):
-        first, last = forest.routes.ptr[:-1], forest.routes.ptr[1:] - 1
-        times: dict[tuple[int, int], int] = defaultdict(int)
-        counts = np.repeat(forest.multiplicity, np.diff(forest.ptr)).tolist()
-        links, rank_of = plan.topology.links, plan.topology.rank_of
-        for route, multiplicity in zip(forest.edges.tolist(), counts, strict=True):
-            ends = links[forest.routes.links[first[route]]].src, links[forest.routes.links[last[route]]].dst
-            times[rank_of[ends[0]], rank_of[ends[1]]] += multiplicity
-        whole = forest.k * plan.weight
-        sizes = [-(-count * size // whole) for count in times.values()]
-        flows = flows_between([src for src, _ in times], [dst for _, dst in times], sizes)
-        phases.append(Phase(f"phase {number}", flows))
-    return phases
-
-
-def parse_failed(topology: Topology, words: Sequence[str]) -> dict[int, Fraction]:
-    """`SRC:DST` or `SRC:DST=RATE` as link id → GB/s."""
-    rates: dict[tuple[str, str], Fraction] = {}
-    names = {node.name for node in topology.nodes}
-    for word in words:
-        ends, equals, rate = word.partition("=")
-        cuts = [at for at, letter in enumerate(ends) if letter == ":"]
-        pairs = [(ends[:at].strip(), ends[at + 1 :].strip()) for at in cuts]
-        if not pairs or (equals and not rate):
-            raise InputError(
-                f"--failed {word!r}; allowed is SRC:DST or SRC:DST=GB/s; write for example leaf0:spine1=6.25"
-            )
-        pair = next(((a, b) for a, b in pairs if a in names and b in names), pairs[0])
-        value = rate.strip()
-        rates[pair] = Fraction(0) if not equals or value == "0" else parse_bandwidth(value)
-    return failed_links(topology, rates)
 
 
 def plan_all(topology: Topology, phases: Sequence[Phase], request: Request) -> Work:

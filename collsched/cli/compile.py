@@ -12,6 +12,7 @@ from collsched.cli import _common as common
 if TYPE_CHECKING:
     from collsched.cli._limits import Limit
     from collsched.plan import Plan
+    from collsched.plan.paths import PathMode
 
 
 @click.command("compile", short_help="Compile a topology into a verified plan.")
@@ -48,6 +49,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Let switches that can do so copy and sum data on its way; off leaves it to the ranks.",
 )
+@click.option(
+    "--paths",
+    type=click.Choice(["auto", "pinned", "spray", "ecmp"]),
+    default="auto",
+    show_default=True,
+    help="pinned: plan the paths of each phase's flows anew; spray, ecmp: also simulate a fabric that chooses them.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds give equal plans.")
 @common.force_option
 @common.json_option
@@ -59,6 +67,7 @@ def compile_command(
     matrix: str | None,
     output: str | None,
     size: int,
+    paths: PathMode,
     force: bool,
     as_json: bool,
     **options: Any,  # root, group, trees_per_root, pipeline, allreduce, in_network, seed: as the compiler calls them
@@ -73,6 +82,7 @@ def compile_command(
     collsched compile ./cluster.yaml -c broadcast --root box0/gpu3 --json
     """  # fmt: skip
     from collsched.cli._limits import plan_limit
+    from collsched.cli._paths import apply_paths
     from collsched.collective import parse_kind, read_shards
     from collsched.compiler import Stages, compile
     from collsched.matrix import read_matrix
@@ -87,14 +97,16 @@ def compile_command(
             sizes = None if shards is None else read_shards(shards)
             pairs = None if matrix is None else read_matrix(matrix)
         plan = compile(fabric, kind, shards=sizes, matrix=pairs, size=size, stages=stage, **options)
+        with stage("paths"):
+            plan, routed = apply_paths(plan, paths, options["seed"])
         with stage("writing"):
             plan.save(path, force=force)
         with stage("limit"):
             proven = plan_limit(plan)
     if as_json:
-        common.print_json(_summary(plan, proven, path, size, stage.seconds))
+        common.print_json(_summary(plan, proven, path, size, stage.seconds) | ({"paths": routed} if routed else {}))
     else:
-        _show(plan, proven, path, size, stage.seconds)
+        _show(plan, proven, path, size, stage.seconds, routed)
 
 
 def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> dict[str, Any]:
@@ -123,10 +135,13 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
     }
 
 
-def _show(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> None:
+def _show(
+    plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float], routed: dict[str, Any] | None
+) -> None:
     from collsched.cli import _views as views
     from collsched.cli._allreduce import show_plan_forests
     from collsched.cli._limits import show_limit
+    from collsched.cli._paths import show_paths
     from collsched.units import format_bytes, format_seconds
 
     console = common.console()
@@ -136,6 +151,7 @@ def _show(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, f
     prediction = plan.predict(size)
     rate = views.rate(prediction.algbw_GBps)
     views.row(console, "predicted", f"{format_seconds(prediction.seconds)} for {format_bytes(size)}, {rate}")
+    show_paths(console, routed)
     views.show_stages(console, seconds)
     text = f"{path} ({format_bytes(path.stat().st_size)}), verified, digest {plan.digest[:12]}"
     views.row(console, "plan", text, style="bold green")

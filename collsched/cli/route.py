@@ -9,11 +9,10 @@ import click
 
 from collsched.cli import _common as common
 from collsched.cli._route_pins import pin_file, pin_texts, read_book
+from collsched.cli._route_sources import gather, parse_failed
 from collsched.cli._routes import (
     Request,
     Work,
-    gather,
-    parse_failed,
     plan_all,
     replan_file,
     show,

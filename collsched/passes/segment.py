@@ -51,10 +51,10 @@ class Segment:
             join=np.where(np.repeat(join, count) > 0, np.repeat(join, count) + piece, 0)[order].astype(np.int32),
             channel=np.repeat(whole.channel, count)[order],
         )
-        return Schedule(schedule.collective, _split_chunks(schedule.chunks, count), schedule.routes, transfers, joins)
+        return Schedule(schedule.collective, split_chunks(schedule.chunks, count), schedule.routes, transfers, joins)
 
 
-def _split_chunks(chunks: Chunks, count: int) -> Chunks:
+def split_chunks(chunks: Chunks, count: int) -> Chunks:
     length = np.repeat(chunks.length, count)
     return Chunks(
         np.repeat(chunks.shard, count),

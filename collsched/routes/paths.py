@@ -10,13 +10,14 @@ to ports of that plane only.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 from collsched.errors import InputError, UnreachableError
-from collsched.routes.model import I64, Flows, PathTable
+from collsched.routes.model import I32, I64, Flows, PathTable
 from collsched.topology.model import Topology
 
 MOST_PATHS = 4_096  # of one pair of groups
@@ -103,6 +104,20 @@ def find_paths(topology: Topology, flows: Flows) -> PathTable:
     """The shortest paths that each flow may take. Raises UnreachableError where there is none."""
     fabric = _read(topology)
     wanted, pair = _pairs(fabric, len(topology.ranks), flows)
+    return _table(fabric, wanted, pair, lambda number: _unreachable(topology, flows, pair, number))
+
+
+def paths_between(topology: Topology, ends: Sequence[tuple[int, int] | None], pair: I32) -> PathTable:
+    """The shortest paths between the first and the last switch (node ids) of each pair, which must be joined; None for
+    ranks linked directly."""
+    wanted: list[Group | None] = [None if end is None else ((end[0],), (end[1],)) for end in ends]
+    return _table(_read(topology), wanted, pair, lambda number: InputError(f"no path joins pair {number}"))
+
+
+def _table(
+    fabric: _Fabric, wanted: Sequence[Group | None], pair: I32, missing: Callable[[int], Exception]
+) -> PathTable:
+    """The shortest paths of each pair of groups; None stands for a link between ranks."""
     towards: dict[Nodes, _Towards] = {}
     sizes, paths = [], list[Nodes]()
     chances = list[float]()
@@ -115,7 +130,7 @@ def find_paths(topology: Topology, flows: Flows) -> PathTable:
                 towards[last] = _Towards(fabric, last)
             found = towards[last].paths(first)
         if not found:
-            raise _unreachable(topology, flows, int(np.flatnonzero(pair == number)[0]))
+            raise missing(number)
         sizes.append(len(found))
         hops += len(found) * max(len(found[0][0]), 1)
         if hops > MOST_HOPS:
@@ -134,7 +149,7 @@ def find_paths(topology: Topology, flows: Flows) -> PathTable:
     )
 
 
-def _pairs(fabric: _Fabric, ranks: int, flows: Flows) -> tuple[list[tuple[Nodes, Nodes] | None], np.ndarray]:
+def _pairs(fabric: _Fabric, ranks: int, flows: Flows) -> tuple[list[Group | None], I32]:
     """Distinct (first switches, last switches) of the flows, None for ranks linked directly, and each flow's one."""
     ups = {up: number for number, up in enumerate(dict.fromkeys(group[0] for group in fabric.group))}
     downs = {down: number for number, down in enumerate(dict.fromkeys(group[1] for group in fabric.group))}
@@ -146,7 +161,7 @@ def _pairs(fabric: _Fabric, ranks: int, flows: Flows) -> tuple[list[tuple[Nodes,
         code[np.isin(flows.src.astype(np.int64) * ranks + flows.dst, near)] = -1
     distinct, pair = np.unique(code, return_inverse=True)
     up_list, down_list = list(ups), list(downs)
-    wanted = [
+    wanted: list[Group | None] = [
         None if value < 0 else (up_list[value // len(downs)], down_list[value % len(downs)])
         for value in distinct.tolist()
     ]
@@ -157,7 +172,8 @@ def _starts(sizes: list[int]) -> I64:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
 
 
-def _unreachable(topology: Topology, flows: Flows, flow: int) -> UnreachableError:
+def _unreachable(topology: Topology, flows: Flows, pair: I32, number: int) -> UnreachableError:
+    flow = int(np.flatnonzero(pair == number)[0])
     src, dst = (topology.ranks[int(ends[flow])] for ends in (flows.src, flows.dst))
     return UnreachableError(
         f"{topology.where(src)}: no path through switches leads from {topology.nodes[src].name!r} to "

@@ -61,8 +61,19 @@ def plan_flows(
     `failed` gives links (by id) other rates in GB/s, 0 for those that are out: the plan is made without the failures,
     which keeps the fabric uniform, and then mended.
     """
-    network = Network.of(topology, flows)
-    base = None
+    return plan_network(Network.of(topology, flows), mode=mode, epsilon=epsilon, max_pieces=max_pieces, failed=failed)
+
+
+def plan_network(
+    network: Network,
+    *,
+    mode: Mode = "exact",
+    epsilon: Fraction = Fraction(1, 20),
+    max_pieces: int | None = None,
+    failed: Mapping[int, Fraction] | None = None,
+) -> RoutePlan:
+    """As `plan_flows`, where the paths that flows may take are known."""
+    flows, base = network.flows, None
     if failed:
         healthy = route_whole(network)
         mended = replan(network, healthy, failed, split=mode != "nosplit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,23 @@ def test_a_better_order_of_ranks_is_named(call) -> None:
     value = call("route", "./fabric.yaml", "--algorithm", "ring", "--stride", "4", "--json").json()["placement"]
     assert value["crossing_bytes_after"] < value["crossing_bytes"] / 3
     assert sorted(value["order"]) == list(range(16))
+
+
+def test_a_plan_is_compiled_with_pinned_paths(call) -> None:
+    done = call("compile", "./fabric.yaml", "--paths", "pinned", "-o", "plan.cs", "--json")
+    assert done.code == 0, done.err
+    value = done.json()["paths"]
+    assert value["mode"] == "pinned" and Fraction(value["ratio"]) <= Fraction(value["ratio_before"])
+    assert call("verify", "plan.cs").code == 0
+    assert "pinned" in call("compile", "./fabric.yaml", "--paths", "pinned", "-o", "plan.cs").out
+
+
+def test_a_plan_is_compared_with_what_the_fabric_would_choose(call) -> None:
+    exchange = ("compile", "./fabric.yaml", "-c", "all-to-all", "-o", "plan.cs")
+    hashed = call(*exchange, "--paths", "ecmp", "--json").json()["paths"]
+    assert hashed["alternatives"] == 4
+    assert hashed["ecmp_seconds"]["p99"] >= hashed["ecmp_seconds"]["mean"] > hashed["pinned_seconds"] > 0
+    sprayed = call(*exchange, "--paths", "spray", "--json").json()["paths"]
+    assert sprayed["spray_seconds"] == pytest.approx(sprayed["pinned_seconds"], rel=0.1)
+    assert "by hash, up to 4 choices" in call(*exchange, "--paths", "ecmp").out
+    assert "paths" not in call(*exchange, "--json").json()
