@@ -28,6 +28,8 @@ def along_chains(network: Network, left: Subflows, lost: np.ndarray, target: Fra
     sizes = np.unique(left.bytes[across])
     if len(sizes) != 1 or not across[lost].all() or not lost.any() or int(lost.sum()) > MOST_TRIES:
         return None
+    if not _fits(network, left.take(np.flatnonzero(across)), left.take(np.flatnonzero(lost)), int(sizes[0]), target):
+        return None
     board = _Board(network, left, across & ~lost, int(sizes[0]), target)
     if not all(board.place(number) for number in np.flatnonzero(lost).tolist()):
         return None
@@ -35,6 +37,22 @@ def along_chains(network: Network, left: Subflows, lost: np.ndarray, target: Fra
     for number, spine in board.changed.items():
         path[number] = board.path(number, spine)
     return Subflows(left.flow, left.offset, left.bytes, path)
+
+
+def _fits(network: Network, across: Subflows, lost: Subflows, size: int, target: Fraction) -> bool:
+    """Whether the leaves of the lost flows have room for all of their flows, whole."""
+    keys, order = network.wires.index
+    src, dst = np.divmod(keys, len(network.topology.nodes))
+    ranks = np.zeros(len(network.topology.nodes), bool)
+    ranks[list(network.topology.ranks)] = True
+    inner = ~ranks[src] & ~ranks[dst]
+    for ends, side in ((network.first, src), (network.last, dst)):
+        for leaf in np.unique(ends[lost.path]).tolist():
+            widths = network.capacity[order[inner & (side == leaf)]].tolist()
+            rooms = sum(int(target * width * GIGA / network.unit) // size for width in widths)
+            if rooms < int((ends[across.path] == leaf).sum()):
+                return False
+    return True
 
 
 class _Board:

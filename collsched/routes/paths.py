@@ -10,8 +10,9 @@ to ports of that plane only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 
 import numpy as np
@@ -24,7 +25,8 @@ MOST_PATHS = 4_096  # of one pair of groups
 MOST_HOPS = 20_000_000  # of all paths together
 
 Nodes = tuple[int, ...]
-Group = tuple[Nodes, Nodes]  # switches that a rank sends to, and that it receives from
+Exits = tuple[Nodes, Nodes]  # switches that a rank sends to; those among them with its widest links
+Ends = tuple[Exits, Nodes]  # where the paths of a pair begin and end
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class _Fabric:
 
     after: dict[int, list[int]]  # switch → switches it sends to
     before: dict[int, list[int]]
-    group: tuple[Group, ...]  # of each rank
+    exits: tuple[Exits, ...]  # of each rank
+    entries: tuple[Nodes, ...]  # of each rank: switches that it receives from
     direct: frozenset[tuple[int, int]]  # ranks with a link of their own
 
 
@@ -41,7 +44,7 @@ def _read(topology: Topology) -> _Fabric:
     rank_of = topology.rank_of
     after: dict[int, list[int]] = defaultdict(list)
     before: dict[int, list[int]] = defaultdict(list)
-    sends: list[list[int]] = [[] for _ in rank_of]
+    sends: list[dict[int, Fraction]] = [{} for _ in rank_of]
     receives: list[list[int]] = [[] for _ in rank_of]
     direct = set()
     for link in topology.links:
@@ -49,14 +52,19 @@ def _read(topology: Topology) -> _Fabric:
         if src is not None and dst is not None:
             direct.add((src, dst))
         elif src is not None:
-            sends[src].append(link.dst)
+            sends[src][link.dst] = link.bandwidth
         elif dst is not None:
             receives[dst].append(link.src)
         else:
             after[link.src].append(link.dst)
             before[link.dst].append(link.src)
-    groups = [(tuple(sorted(up)), tuple(sorted(down))) for up, down in zip(sends, receives, strict=True)]
-    return _Fabric(after, before, tuple(groups), frozenset(direct))
+    entries = tuple(tuple(sorted(down)) for down in receives)
+    return _Fabric(after, before, tuple(_exits(up) for up in sends), entries, frozenset(direct))
+
+
+def _exits(ports: Mapping[int, Fraction]) -> Exits:
+    widest = max(ports.values(), default=Fraction(0))
+    return tuple(sorted(ports)), tuple(sorted(switch for switch, width in ports.items() if width == widest))
 
 
 class _Towards:
@@ -76,12 +84,18 @@ class _Towards:
             front = found
         self._known: dict[int, list[tuple[Nodes, float]]] = {}
 
-    def paths(self, first: Nodes) -> list[tuple[Nodes, float]]:
-        """Every shortest path from one of the switches `first`, with its chance under a hash at every hop."""
-        starts = [node for node in first if node in self.hops]
+    def paths(self, exits: Exits) -> list[tuple[Nodes, float]]:
+        """Every shortest path from one of these switches, with its chance: a rank chooses evenly among its widest
+        ports, a switch by a hash among its next hops."""
+        starts = [node for node in exits[0] if node in self.hops]
         nearest = min((self.hops[node] for node in starts), default=0)
         starts = [node for node in starts if self.hops[node] == nearest]
-        return [(path, chance / len(starts)) for node in starts for path, chance in self._from(node)]
+        chosen = set(starts).intersection(exits[1]) or set(starts)
+        return [
+            (path, chance / len(chosen) if node in chosen else 0.0)
+            for node in starts
+            for path, chance in self._from(node)
+        ]
 
     def _from(self, node: int) -> list[tuple[Nodes, float]]:
         known = self._known.get(node)
@@ -110,14 +124,12 @@ def find_paths(topology: Topology, flows: Flows) -> PathTable:
 def paths_between(topology: Topology, ends: Sequence[tuple[int, int] | None], pair: I32) -> PathTable:
     """The shortest paths between the first and the last switch (node ids) of each pair, which must be joined; None for
     ranks linked directly."""
-    wanted: list[Group | None] = [None if end is None else ((end[0],), (end[1],)) for end in ends]
+    wanted: list[Ends | None] = [None if end is None else (((end[0],), (end[0],)), (end[1],)) for end in ends]
     return _table(_read(topology), wanted, pair, lambda number: InputError(f"no path joins pair {number}"))
 
 
-def _table(
-    fabric: _Fabric, wanted: Sequence[Group | None], pair: I32, missing: Callable[[int], Exception]
-) -> PathTable:
-    """The shortest paths of each pair of groups; None stands for a link between ranks."""
+def _table(fabric: _Fabric, wanted: Sequence[Ends | None], pair: I32, missing: Callable[[int], Exception]) -> PathTable:
+    """The shortest paths of each pair; None stands for a link between ranks."""
     towards: dict[Nodes, _Towards] = {}
     sizes, paths = [], list[Nodes]()
     chances = list[float]()
@@ -149,19 +161,19 @@ def _table(
     )
 
 
-def _pairs(fabric: _Fabric, ranks: int, flows: Flows) -> tuple[list[Group | None], I32]:
-    """Distinct (first switches, last switches) of the flows, None for ranks linked directly, and each flow's one."""
-    ups = {up: number for number, up in enumerate(dict.fromkeys(group[0] for group in fabric.group))}
-    downs = {down: number for number, down in enumerate(dict.fromkeys(group[1] for group in fabric.group))}
-    up_of = np.array([ups[group[0]] for group in fabric.group])
-    down_of = np.array([downs[group[1]] for group in fabric.group])
+def _pairs(fabric: _Fabric, ranks: int, flows: Flows) -> tuple[list[Ends | None], I32]:
+    """The distinct ends of the flows' paths, None for ranks linked directly, and each flow's number among them."""
+    ups = {up: number for number, up in enumerate(dict.fromkeys(fabric.exits))}
+    downs = {down: number for number, down in enumerate(dict.fromkeys(fabric.entries))}
+    up_of = np.array([ups[up] for up in fabric.exits])
+    down_of = np.array([downs[down] for down in fabric.entries])
     code = up_of[flows.src].astype(np.int64) * len(downs) + down_of[flows.dst]
     if fabric.direct:
         near = np.array(sorted(a * ranks + b for a, b in fabric.direct), np.int64)
         code[np.isin(flows.src.astype(np.int64) * ranks + flows.dst, near)] = -1
     distinct, pair = np.unique(code, return_inverse=True)
     up_list, down_list = list(ups), list(downs)
-    wanted: list[Group | None] = [
+    wanted: list[Ends | None] = [
         None if value < 0 else (up_list[value // len(downs)], down_list[value % len(downs)])
         for value in distinct.tolist()
     ]

@@ -214,8 +214,9 @@ def _spray(network: Network, found: Found, subflows: Subflows) -> tuple[Fraction
 def least_splits(network: Network, seconds: Fraction) -> int:
     """Cuts that every routing within `seconds` needs, as far as is known.
 
-    A flow longer than its widest path carries in that time is cut; and of equal flows, a switch whose D flows over s
-    equal links must fill each of them needs s − gcd(D, s) cuts (see `routes.wrap`).
+    A flow longer than its widest path carries in that time is cut; and of equal flows, a switch whose D flows must
+    fill each of its s links needs s − gcd(D, s) cuts (see `routes.wrap`), or s − gcd(D, w) where the links have w equal
+    units of bandwidth together.
     """
     if not seconds:
         return 0
@@ -267,8 +268,9 @@ def _at_tight_switches(network: Network, seconds: Fraction) -> int:
 
 
 def _needed(network: Network, links: set[int], flows: int, size: int, seconds: Fraction) -> int:
-    capacities = {int(network.capacity[link]) for link in links}
-    if len(capacities) > 1:
-        return 0
-    room = seconds * capacities.pop() * GIGA / network.unit * len(links)
-    return len(links) - gcd(flows, len(links)) if room == flows * size else 0
+    """Cuts at a switch whose links are all full then. A connected component of its flow–link graph fills its links
+    with whole flows, so its share of the bandwidth is a multiple of 1 / gcd: there are at most gcd of them."""
+    capacities = [int(network.capacity[link]) for link in links]
+    room = seconds * sum(capacities) * GIGA / network.unit
+    widths = sum(capacities) // gcd(*capacities)
+    return max(0, len(links) - gcd(flows, widths)) if room == flows * size else 0

@@ -137,14 +137,15 @@ def _spread(
 ) -> Subflows:
     """`base`, or better: subflows cut and spread by the linear program, of ever more links until it is proven that
     nothing is better."""
-    best = base
+    best, tried = base, False
     for free in _ever_more(network, left, lost, rates, target):
-        if within(network, best, limit) or _optimal(network, best):
+        if within(network, best, limit) or ((tried or within(network, best, target)) and _optimal(network, best)):
             return best
         settled = settle(network, left, lost, free)
-        best = best if settled is None else _better(network, best, settled.subflows)
-        if settled is not None and free.all():
-            return best
+        if settled is not None:
+            best, tried = _better(network, best, settled.subflows), True
+            if free.all():
+                return best
     mended = mend(network, base, target, free=lost | _on_changed(network, base, rates, target), rounds=3)
     return best if mended is None else _better(network, best, mended)
 

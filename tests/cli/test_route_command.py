@@ -167,7 +167,8 @@ def test_a_plan_is_compiled_with_pinned_paths(call) -> None:
     assert "pinned" in call("compile", "./fabric.yaml", "--paths", "pinned", "-o", "plan.cs").out
 
 
-def test_a_plan_is_compared_with_what_the_fabric_would_choose(call) -> None:
+def test_a_plan_is_compared_with_what_the_fabric_would_choose(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collsched.plan.paths.PATIENCE", 0.0)
     exchange = ("compile", "./fabric.yaml", "-c", "all-to-all", "-o", "plan.cs")
     hashed = call(*exchange, "--paths", "ecmp", "--json").json()["paths"]
     assert hashed["alternatives"] == 4

@@ -14,6 +14,7 @@ from collsched.routes.model import Flows
 from collsched.routes.network import Network, failed_links
 from collsched.routes.planner import check, plan_flows
 from collsched.routes.replan import replan
+from collsched.topology import bundled
 
 MIB = 1 << 20
 
@@ -50,7 +51,21 @@ def test_one_spine_at_a_quarter_is_exact() -> None:
         quarter[f"leaf{leaf}", "spine15"] = quarter["spine15", f"leaf{leaf}"] = Fraction(25, 8)
     plan = plan_flows(topology, ring, mode="exact", failed=failed_links(topology, quarter))
     assert plan.kept and plan.spray == Fraction(16 * 8 * MIB) / (Fraction(61, 4) * 12_500_000_000)
-    assert len(plan.subflows) <= 496
+    assert len(plan.subflows) == 496  # 31 a leaf: 61 quarters of a link are full, and 16 shares no divisor with 61
+    assert plan.splits == plan.lower_bound_splits
+
+
+def test_a_rank_hashes_over_its_widest_ports_alone() -> None:
+    topology = bundled("fat-tree", boxes="8")  # boxes have NVLink switches, nine times as fast as the NICs
+    network = Network.of(topology, flows([0, 0], [1, 8], MIB))
+    inside, outside = (network.paths.begin[network.paths.pair[flow] :][:2].tolist() for flow in (0, 1))
+    first = [topology.nodes[node].name for node in network.first[inside[0] : inside[1]].tolist()]
+    assert sorted(zip(first, network.paths.chance[inside[0] : inside[1]].tolist(), strict=True)) == [
+        ("box0/nvswitch", 1.0),
+        ("edge0", 0.0),
+    ]
+    assert network.paths.chance[outside[0] : outside[1]].sum() == pytest.approx(1)
+    assert expect(network, 1).mean == pytest.approx(MIB / 50e9)
 
 
 def test_epsilon_takes_fewer_pieces_than_exact() -> None:

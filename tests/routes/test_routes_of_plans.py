@@ -196,11 +196,12 @@ def test_a_pinned_plan_is_a_plan(tmp_path) -> None:  # type: ignore[no-untyped-d
     assert again.digest == best.digest and again.verify().ratio == best.report.ratio
 
 
-def test_comparisons_say_what_pinning_is_worth() -> None:
+def test_comparisons_say_what_pinning_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_paths, "PATIENCE", 0.5)
     plan = pinned(poorly_routed(dealt(4, 8, 3), "all-to-all"))
     hashed, sprayed = compare(plan, "ecmp").hashed, compare(plan, "spray")
     assert hashed is not None and sprayed.sprayed is not None
-    assert hashed.trials > 8 and hashed.p99 >= hashed.mean > sprayed.pinned
+    assert hashed.trials >= 8 and hashed.p99 >= hashed.mean > sprayed.pinned
     assert sprayed.sprayed == pytest.approx(sprayed.pinned, rel=0.1)
     assert sprayed.paths == 3
 
