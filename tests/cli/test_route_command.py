@@ -177,3 +177,81 @@ def test_a_plan_is_compared_with_what_the_fabric_would_choose(call, monkeypatch:
     assert sprayed["spray_seconds"] == pytest.approx(sprayed["pinned_seconds"], rel=0.1)
     assert "by hash, up to 4 choices" in call(*exchange, "--paths", "ecmp").out
     assert "paths" not in call(*exchange, "--json").json()
+
+
+BAD_FLOWS = {
+    "object.json": '{"src": 0}',
+    "row.json": '[{"src": 0, "dst": 1}]',
+    "more.json": '[{"src": 0, "dst": 1, "bytes": 5, "size": 5}]',
+    "float.json": '[{"src": 0, "dst": 1, "bytes": 1.5}]',
+    "negative.json": '[{"src": 0, "dst": 1, "bytes": -1}]',
+    "huge.json": '[{"src": 0, "dst": 1, "bytes": 1e400}]',
+    "flag.json": '[{"src": true, "dst": 1, "bytes": 5}]',
+    "deep.json": "[" * 100_000,
+    "name.json": '[{"src": "rank0", "dst": "rnak1", "bytes": 5}]',
+    "self.json": '[{"src": 3, "dst": "rank3", "bytes": 5}]',
+    "empty.csv": "",
+    "header.csv": "from,to,bytes\n0,1,5\n",
+    "columns.csv": "src,dst,bytes\n0,1\n",
+    "unit.csv": "bytes,src,dst\n5 parsecs,0,1\n",
+}
+
+
+def routes(*subflows: tuple[int, int, str]) -> str:
+    """A file of routes: of each subflow its flow, offset and path."""
+    entries = [{"flow": f, "offset": at, "bytes": 5, "path": path.split()} for f, at, path in subflows]
+    return json.dumps({"collsched": "routes/1", "subflows": entries})
+
+
+BAD_ROUTES = {
+    "list.json": "[]",
+    "version.json": '{"collsched": "routes/0", "subflows": []}',
+    "keys.json": '{"collsched": "routes/1", "subflows": [{"flow": 0}]}',
+    "detour.json": routes((0, 0, "rank0 leaf0 spine0 leaf1 spine1 leaf2 rank8")),
+    "gap.json": routes((1, 0, "rank0 leaf0 rank1")),
+    "ends.json": routes((0, 0, "rank0 leaf0 rank1"), (0, 5, "rank0 leaf0 rank2")),
+}
+
+
+def test_mistakes_read_well(call, golden, tmp_path: Path) -> None:
+    said = []
+    for name, text in BAD_FLOWS.items():
+        (tmp_path / name).write_text(text)
+        said.append((name, call("route", "./fabric.yaml", "--flows", name)))
+    for name, text in BAD_ROUTES.items():
+        (tmp_path / name).write_text(text)
+        said.append((name, call("route", "./fabric.yaml", "--replan", name, "--failed", "leaf0:spine1")))
+    commands = {
+        "sent": ("--replan", "list.json", "--failed", "leaf0:spine1", "--sent", "2"),
+        "mode": ("--replan", "list.json", "--failed", "leaf0:spine1", "--mode", "epsilon"),
+        "epsilon": ("--algorithm", "ring", "--mode", "epsilon", "--epsilon", "much"),
+        "rate": ("--algorithm", "ring", "--failed", "leaf0:spine1="),
+        "group": ("--algorithm", "ring", "--group", "0,0"),
+        "pieces": ("--algorithm", "ring", "--mode", "epsilon", "--max-pieces", "0"),
+        "addresses": ("--algorithm", "ring", "--pin", "ip", "--addresses", "list.json"),
+    }
+    said += [(name, call("route", "./fabric.yaml", *words)) for name, words in commands.items()]
+    assert {done.code for _, done in said} == {2}
+    assert not (tmp_path / "fabric-routes.json").exists()
+    golden.check("".join(f"{name}\n    {done.err}" for name, done in said), "cli/route-mistakes")
+
+
+def test_json_flows_and_csv_flows_are_one(call, tmp_path: Path) -> None:
+    rows = [{"src": "rank0", "dst": 4, "bytes": 1000}, {"src": 1, "dst": "rank5", "bytes": "1 kB"}]
+    (tmp_path / "flows.json").write_text(json.dumps(rows))
+    (tmp_path / "same.csv").write_text("bytes, dst, src\n1000,rank4,0\n\n1kB,5,rank1\n")
+    texts = []
+    for name in ("flows.json", "same.csv"):
+        assert call("route", "./fabric.yaml", "--flows", name, "-o", "out.json", "--force").code == 0
+        texts.append((tmp_path / "out.json").read_text())
+    assert texts[0] == texts[1]
+
+
+def test_a_plan_in_which_switches_copy_has_no_flows_between_ranks(call) -> None:
+    assert call("compile", "dgx-h100", "-c", "allgather", "-o", "plan.cs").code == 0
+    done = call("route", "plan.cs")
+    assert done.code in (0, 2)
+    if done.code:
+        assert "--in-network off" in done.err
+    assert call("compile", "dgx-h100", "-c", "allgather", "--in-network", "off", "-o", "plan.cs").code == 0
+    assert call("route", "plan.cs").code == 0

@@ -69,10 +69,10 @@ def test_t2_regular_equal_flows_need_exactly_the_bound(leaves: int, degree: int,
     topology = leaf_spine(leaves, degree, spines, faster=16)
     src = list(range(leaves * degree))
     dst: list[int] = [0] * len(src)
-    order = list(range(leaves))
-    random.shuffle(order)
-    for leaf, after in zip(order, order[1:] + order[:1], strict=True):  # a leaf's flows all go to another leaf
-        for port in range(degree):
+    for port in range(degree):  # a matching of all leaves for every port, another one each time
+        order = list(range(leaves))
+        random.shuffle(order)
+        for leaf, after in zip(order, order[1:] + order[:1], strict=True):
             dst[leaf * degree + port] = after * degree + port
     plan = plan_flows(topology, flows(src, dst, 10_007), mode="exact")
     pieces = leaves * (degree + spines - gcd(degree, spines))
