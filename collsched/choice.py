@@ -31,11 +31,12 @@ class Timed:
 
 @dataclass
 class Contestant:
-    """A schedule that is to be as fast as it can at one size after another."""
+    """A schedule that is to be as fast as it can at one size after another. `fused`: see `Simulation`."""
 
     topology: Topology
     schedule: Schedule
     model: Model = field(default_factory=Model)
+    fused: bool = False
     _segments: int = 1
     _simulations: dict[int, Simulation] = field(default_factory=dict)
 
@@ -62,7 +63,7 @@ class Contestant:
     def _timed(self, nbytes: int, segments: int) -> Timed:
         simulation = self._simulations.pop(segments, None)
         if simulation is None:
-            simulation = Simulation(self.topology, Segment(segments)(self.schedule), self.model)
+            simulation = Simulation(self.topology, Segment(segments)(self.schedule), self.model, self.fused)
         while len(self._simulations) >= _KEPT:
             self._simulations.pop(next(iter(self._simulations)))
         self._simulations[segments] = simulation

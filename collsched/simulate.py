@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from collsched.errors import InputError, VerificationError
 from collsched.forest.model import Routes
-from collsched.ir.schedule import Joins, Schedule
+from collsched.ir.schedule import Joins, Schedule, Transfers
 from collsched.topology.model import Topology
 
 GB = 10**9
@@ -47,11 +47,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A schedule on its topology, ready to be run at any size. The schedule must have passed `ir.verify`."""
+    """A schedule on its topology, ready to be run at any size. The schedule must have passed `ir.verify`. `fused`:
+    transfers that follow each other with one route, channel and join are one message (`passes.fuse`)."""
 
     topology: Topology
     schedule: Schedule
     model: Model = Model()
+    fused: bool = False
 
     def seconds(self, nbytes: int) -> float:
         """When the last transfer of a buffer of `nbytes` arrives; 0.0 where nothing moves."""
@@ -63,14 +65,14 @@ class Simulation:
         Raises InputError for a size out of range, VerificationError where transfers wait for each other for ever.
         """
         arrival: Floats = self._run(self._native.run, nbytes)
-        return arrival[self._hops.last]
+        return arrival[self._hops.last][self._messages.number]
 
     def timeline(self, nbytes: int) -> tuple[Floats, Floats]:
         """([transfers], [transfers]) seconds at which the first byte of each transfer leaves, and `arrivals`; raises
         what that does."""
         departure, arrival = self._run(self._native.timeline, nbytes)
-        hops = self._hops
-        return departure[hops.last - hops.count + 1], arrival[hops.last]
+        hops, number = self._hops, self._messages.number
+        return departure[hops.last - hops.count + 1][number], arrival[hops.last][number]
 
     def sizes(self, nbytes: int) -> Ints:
         """[transfers] bytes that each carries."""
@@ -80,16 +82,22 @@ class Simulation:
     def _run(self, native: Callable[[Floats, float], Any], nbytes: int) -> Any:
         if not 0 <= nbytes <= MAX_BYTES:
             raise InputError(f"size {nbytes}; a number of bytes from 0 to {MAX_BYTES}")
+        messages, sizes = self._messages, self.sizes(nbytes).astype(np.float64)
+        together = np.bincount(messages.number, sizes, len(messages.schedule.transfers.chunk))
         try:
-            return native(
-                np.repeat(self.sizes(nbytes).astype(np.float64), self._hops.count), float(self.model.cost) / MICRO
-            )
+            return native(np.repeat(together, self._hops.count), float(self.model.cost) / MICRO)
         except RuntimeError as error:
             raise VerificationError(f"the schedule cannot run: {error}") from None
 
     @cached_property
+    def _messages(self) -> _Messages:
+        if self.fused:
+            return _fused(self.schedule)
+        return _Messages(self.schedule, np.arange(len(self.schedule.transfers.chunk)))
+
+    @cached_property
     def _hops(self) -> _Hops:
-        hops = _whole_routes(self.topology, self.schedule)
+        hops = _whole_routes(self.topology, self._messages.schedule)
         if self.model.store_and_forward:
             hops = _link_by_link(self.topology, hops)
         if len(hops.route) > MAX_TRANSFERS:
@@ -117,6 +125,34 @@ class Simulation:
             hops.joins.ptr,
             hops.joins.member,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Messages:
+    """A schedule with a transfer for each message, and which one each transfer belongs to. Chunks mean nothing there."""
+
+    schedule: Schedule
+    number: Ints
+
+
+def _fused(schedule: Schedule) -> _Messages:
+    transfers, joins = schedule.transfers, schedule.joins
+    columns = np.stack([transfers.route, transfers.channel, transfers.join]).astype(np.int64)
+    first = np.append(True, (columns[:, 1:] != columns[:, :-1]).any(axis=0))[: columns.shape[1]]
+    number = np.cumsum(first) - 1
+    begin = np.flatnonzero(first)
+    member = number[joins.member]
+    join_of = np.repeat(np.arange(len(joins.ptr) - 1), np.diff(joins.ptr))
+    kept = np.append(True, (member[1:] != member[:-1]) | (join_of[1:] != join_of[:-1]))[: len(member)]
+    ptr = np.append(0, np.cumsum(np.bincount(join_of[kept], minlength=len(joins.ptr) - 1)))
+    messages = Transfers(
+        transfers.chunk[begin],
+        transfers.route[begin],
+        transfers.op[begin],
+        transfers.join[begin],
+        transfers.channel[begin],
+    )
+    return _Messages(replace(schedule, transfers=messages, joins=Joins(ptr, member[kept].astype(np.int32))), number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
 
+from collsched.algorithms.all_to_all import path_families
 from collsched.algorithms.families import FAMILIES, Variant
 from collsched.algorithms.forests import to_forest
 from collsched.algorithms.routing import Router
@@ -17,6 +19,8 @@ from collsched.collective import Collective, Kind
 from collsched.forest.model import Forest
 from collsched.forest.problem import directions
 from collsched.topology.model import Topology
+
+MOST_HOPS = 1 << 22  # of all shards of an all-to-all together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Baseline:
     collective: Collective
     forests: tuple[Forest, ...]
     variant: str = ""
+    fused: bool = False  # what crosses a route is one message (`passes.fuse`)
 
     @property
     def transfers(self) -> int:
@@ -87,6 +92,8 @@ def candidates(topology: Topology, collective: Collective) -> Iterator[Candidate
 def baselines(topology: Topology, collective: Collective, *, most_transfers: int | None = None) -> list[Baseline]:
     """What a plan is shown beside: the algorithms that libraries use, variants of one name side by side. Those of more
     than `most_transfers` are left out, before they are built."""
+    if collective.kind is Kind.ALL_TO_ALL:
+        return list(_exchanges(topology, collective, MOST_HOPS if most_transfers is None else most_transfers))
     found = []
     for candidate in candidates(topology, collective):
         if candidate.rival and (most_transfers is None or candidate.transfers <= most_transfers):
@@ -94,6 +101,13 @@ def baselines(topology: Topology, collective: Collective, *, most_transfers: int
             if baseline is not None:
                 found.append(baseline)
     return found
+
+
+def _exchanges(topology: Topology, collective: Collective, most: int) -> Iterator[Baseline]:
+    for family in path_families(Setting(topology, collective)):
+        if family.transfers <= most:
+            with suppress(Unreachable):
+                yield Baseline(family.name, collective, (family.build(),), fused=family.fused)
 
 
 def _shared_by_roots(collective: Collective, trees: Trees) -> tuple[Collective, Trees]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 STEP = 4  # from one size to the next
 MOST_TRANSFERS = 1 << 22  # of a variant that is tried
 PLAN = "plan"
+TIE = 0.005  # of a time: what is not called faster
 
 
 @click.command("simulate", short_help="Predicted times of a plan and of the usual algorithms.")
@@ -35,7 +37,7 @@ PLAN = "plan"
 @click.option("--store-and-forward", is_flag=True, help="Switches pass on whole transfers, instead of cutting through.")
 @common.json_option
 def simulate_command(plan_path: str, size: str, cost: str, store_and_forward: bool, as_json: bool) -> None:
-    """Predicted times of PLAN, and of ring, double binary tree, halving–doubling and hierarchical where they apply.
+    """Predicted times of PLAN, and of the algorithms that libraries use, where they apply.
 
     All run on one simulator (docs/simulator.md): latencies and bandwidths of the plan's topology, shared max-min
     fairly, and a fixed cost a transfer. Each gets the number of pipeline segments with which it is fastest at the size.
@@ -91,14 +93,17 @@ def contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
     from collsched.choice import Contestant
     from collsched.ir.verify import verify
     from collsched.lower import lower
+    from collsched.passes.fuse import Fuse
 
     found = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
     for baseline in baselines(plan.topology, plan.collective):
         if baseline.transfers > MOST_TRANSFERS:
             continue
         schedule = lower(plan.topology, baseline.collective, baseline.forests)
+        if baseline.fused:
+            schedule = Fuse()(schedule)
         verify(plan.topology, schedule)
-        found.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model))
+        found.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model, baseline.fused))
     return found
 
 
@@ -147,7 +152,20 @@ def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[
             }
             for row in rows
         ],
+        "fastest": [{"algorithm": name, "from_bytes": first, "to_bytes": last} for name, first, last in _fastest(rows)],
     }
+
+
+def _fastest(rows: Sequence[_Row]) -> list[tuple[str, int, int]]:
+    """Which algorithm is fastest from which size to which, of the sizes simulated; of those within `TIE`, the first."""
+    best: dict[int, _Row] = {}
+    for row in rows:
+        known = best.get(row.timed.nbytes)
+        if known is None or row.timed.seconds < known.timed.seconds * (1 - TIE):
+            best[row.timed.nbytes] = row
+    runs = groupby(sorted(best.items()), key=lambda item: item[1].algorithm)
+    sizes = [(name, [nbytes for nbytes, _ in run]) for name, run in runs]
+    return [(name, run[0], run[-1]) for name, run in sizes]
 
 
 def _alphas(topology: Topology) -> list[Fraction]:
@@ -183,6 +201,26 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
         table.add_row(format_bytes(nbytes), *cells, _rate(times[nbytes, PLAN].algbw))
     console.print(table)
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
+    if len(names) > 1 and len(sizes) > 1:
+        console.print(f"fastest: {_crossovers(_fastest(rows))}")
+
+
+def _crossovers(fastest: Sequence[tuple[str, int, int]]) -> str:
+    """`hierarchical up to 4 MiB, plan from 16 MiB`."""
+    from collsched.units import format_bytes
+
+    if len(fastest) == 1:
+        return f"{fastest[0][0]} at every size"
+    texts = []
+    for number, (name, first, last) in enumerate(fastest):
+        if number == 0:
+            texts.append(f"{name} up to {format_bytes(last)}")
+        elif number == len(fastest) - 1:
+            texts.append(f"{name} from {format_bytes(first)}")
+        else:
+            at = f"from {format_bytes(first)} to {format_bytes(last)}" if first < last else f"at {format_bytes(first)}"
+            texts.append(f"{name} {at}")
+    return ", ".join(texts)
 
 
 def _rate(value: float | None) -> str:

@@ -40,12 +40,18 @@ def decompose(fabric: Fabric, flow: Floats) -> Paths:
     k = _common_units(flow)
     if k is None or k * demand > _MOST_UNITS:
         k = max(1, min(_UNITS, _MOST_UNITS // demand))
-    found = _traced(fabric, flow, k, k * demand)
+    found = traced(fabric, flow, k, k * demand)
     if len(found.forest.edges) > _MOST_EDGES:
         hops = len(found.forest.edges) / len(found.forest.roots)
         parts = max(1, int(_MOST_EDGES / (hops * pairs)))
-        found = _traced(fabric, flow, parts, parts)
+        found = traced(fabric, flow, parts, parts)
     return found
+
+
+def traced(fabric: Fabric, flow: Floats, k: int, parts: int) -> Paths:
+    """Paths of whole units, k for a demand of 1, at most `parts` a pair; pairs by source, then by target."""
+    (roots, multiplicity, ptr, edges, route_ptr, route_links), load = fabric.native.trace(flow.ravel(), k, parts)
+    return Paths(Forest("out", k, roots, multiplicity, ptr, edges, Routes(route_ptr, route_links)), load)
 
 
 def no_paths() -> Forest:
@@ -60,11 +66,6 @@ def no_paths() -> Forest:
         nothing.astype(np.uint32),
         Routes(np.zeros(1, np.int64), nothing.astype(np.int32)),
     )
-
-
-def _traced(fabric: Fabric, flow: Floats, k: int, parts: int) -> Paths:
-    (roots, multiplicity, ptr, edges, route_ptr, route_links), load = fabric.native.trace(flow.ravel(), k, parts)
-    return Paths(Forest("out", k, roots, multiplicity, ptr, edges, Routes(route_ptr, route_links)), load)
 
 
 def _common_units(flow: Floats) -> int | None:

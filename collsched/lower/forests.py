@@ -31,6 +31,7 @@ from collsched.errors import InputError
 from collsched.forest.model import Forest, Routes
 from collsched.ir.schedule import COPY, REDUCE, Chunks, Joins, Schedule, Transfers
 from collsched.lower.relays import copy_first_at_relays
+from collsched.lower.turns import in_turn
 from collsched.topology.model import Topology
 
 _BLOCK = 1 << 22  # entries of the (tree, holder) table taken at once
@@ -62,7 +63,10 @@ def lower(topology: Topology, collective: Collective, forests: Sequence[Forest])
     routes = _merge([forest.routes for forest in forests])
     join, joins = _joins(phases, len(chunks.shard))
     transfers = _transfers(collective, phases, join)
-    transfers, joins = _issue(_steps(phases), transfers, joins)
+    steps = _steps(phases)
+    if collective.kind is Kind.ALL_TO_ALL:
+        steps = in_turn(topology, routes, transfers.route, steps)
+    transfers, joins = _issue(steps, transfers, joins)
     return Schedule(collective, chunks, routes, *copy_first_at_relays(topology, collective, routes, transfers, joins))
 
 
