@@ -129,7 +129,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class _Messages:
-    """A schedule with a transfer for each message, and which one each transfer belongs to. Chunks mean nothing there."""
+    """A schedule with a transfer for each message, whose chunk means nothing; and each transfer's message."""
 
     schedule: Schedule
     number: Ints

@@ -62,7 +62,8 @@ def _lanes(transfers: Transfers) -> Ints:
     _, first, same = np.unique(key, return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int64)
     place[np.argsort(first)] = np.arange(len(first))
-    return place[same.reshape(-1)]
+    lanes: Ints = place[same.reshape(-1)]
+    return lanes
 
 
 def _levels(lane: Ints, before: Ints, after: Ints) -> Ints:
