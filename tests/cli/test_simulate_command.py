@@ -57,10 +57,21 @@ def test_a_broadcast_has_rivals_of_its_own(call: Call) -> None:
     assert rows[0]["busbw_GBps"] == rows[0]["algbw_GBps"]
 
 
+def test_which_is_fastest_from_which_size(call: Call) -> None:
+    call("compile", "leaf-spine", "-c", "all-to-all", "-o", "plan.cs")
+    answer = call("simulate", "plan.cs", "--size", "1KiB:64MiB", "--json").json()
+    assert [row["algorithm"] for row in answer["fastest"]] == ["bruck", "plan"]
+    small, large = answer["fastest"]
+    assert small["from_bytes"] == 1024 and large["from_bytes"] == 4 * small["to_bytes"] and large["to_bytes"] == 1 << 26
+    out = call("simulate", "plan.cs", "--size", "1KiB:64MiB").out
+    assert "fastest: bruck up to " in out and ", plan from " in out
+    assert "fastest" not in call("simulate", "plan.cs", "--size", "1KiB").out
+
+
 def test_a_plan_without_rivals_or_without_work(call: Call) -> None:
     call("compile", "dgx-a100", "-c", "all-to-all", "-o", "all-to-all.cs")
     rows = call("simulate", "all-to-all.cs", "--size", "1MiB", "--json").json()["rows"]
-    assert [row["algorithm"] for row in rows] == ["plan"]
+    assert [row["algorithm"] for row in rows] == ["plan", "direct", "hierarchical"]
     call("compile", "dgx-a100", "-c", "allgather", "--group", "0", "-o", "alone.cs")
     (row,) = call("simulate", "alone.cs", "--size", "1MiB", "--json").json()["rows"]
     assert (row["seconds"], row["algbw_GBps"], row["busbw_GBps"]) == (0.0, None, None)
