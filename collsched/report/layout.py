@@ -21,7 +21,7 @@ from collsched.report.structure import Structure, components
 
 RANK, PITCH = 26.0, 34.0
 BAR, LIFT = 14.0, 22.0  # height of a bar, and from bar to bar
-SHORTEST = 1.8 * PITCH  # bar
+SHORTEST = 1.5 * PITCH  # bar
 GUTTER, MARGIN = 24.0, 10.0
 ROW = 1200.0  # width up to which cells stay in one row; beyond it
 WIDE = 2.1  # is the width over height that their grid aims at,

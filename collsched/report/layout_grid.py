@@ -52,12 +52,10 @@ def _width(steps: Sequence[float], sizes: Sequence[int]) -> float:
 
 def _wire(a: Point, b: Point, axis: int, *, around: bool) -> list[Points]:
     """A straight line between neighbours, a bow from plane to plane, two ends for a link around the grid."""
-    if axis > 1:
-        return [bow(a, b, 0.12 + 0.08 * (axis // 2))]
     if not around:
-        return [[a, b]]
-    along = (1.0, 0.0) if axis == 0 else (0.0, 1.0)
-    sign = 1.0 if (b[axis] > a[axis]) else -1.0
+        return [[a, b] if axis < 2 else bow(a, b, 0.1 * axis)]
+    along = ((1.0, 0.0), (0.0, 1.0))[axis] if axis < 2 else (0.75, 0.45)
+    sign = 1.0 if b[axis % 2] > a[axis % 2] else -1.0
     reach = sign * (RANK / 2 + STUB)
     return [
         [a, (a[0] - along[0] * reach, a[1] - along[1] * reach)],

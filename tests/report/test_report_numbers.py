@@ -15,7 +15,7 @@ from collsched.report.journeys import journeys
 from collsched.report.motion import predicted, simulated
 from collsched.report.traffic import profile, shares
 from collsched.report.trees import outline, tree_kinds
-from collsched.simulate import Simulation
+from collsched.simulate import Model, Simulation
 from collsched.topology import resolve
 
 SIZE = 1 << 22
@@ -31,8 +31,9 @@ def plan(request: pytest.FixtureRequest) -> Plan:
     return collsched.compile(resolve(name, {}), kind)
 
 
-def test_a_transfer_leaves_after_what_it_waits_for(plan: Plan) -> None:
-    simulation = Simulation(plan.topology, plan.schedule(2))
+@pytest.mark.parametrize("stores", [False, True])
+def test_a_transfer_leaves_after_what_it_waits_for(plan: Plan, stores: bool) -> None:
+    simulation = Simulation(plan.topology, plan.schedule(2), Model(store_and_forward=stores))
     leaves, arrives = simulation.timeline(SIZE)
     assert np.array_equal(arrives, simulation.arrivals(SIZE))
     schedule, sizes = simulation.schedule, simulation.sizes(SIZE)
