@@ -98,3 +98,16 @@ class Exchange:
     def trace(
         self, flow: NDArray[np.float64], k: int, parts: int
     ) -> tuple[tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32], _I64]: ...
+
+def timetable(
+    bandwidth: _I64,
+    route_ptr: _I64,
+    route_links: _I32,
+    latency: _I64,
+    route: _I32,
+    join: _I32,
+    join_ptr: _I64,
+    join_member: _I32,
+    bytes: _I64,
+    cost: int,
+) -> tuple[_I32, _I64, _I32]: ...

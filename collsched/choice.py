@@ -1,32 +1,44 @@
-"""The fastest way to run a schedule at a size: pipeline segments chosen by simulated time, by one rule for all.
+"""The fastest way to run a schedule at a size, and the fastest of several schedules: by simulated time.
 
-The rule: powers of two, from the best of the size before (1 at first), up or down as long as the time falls; no more
-pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers. Simulated time is not always unimodal in the number
-of pieces, so this is a local optimum, the same one for whoever asks.
+The rule for segments: powers of two, from the best of the size before (1 at first), up or down as long as the time
+falls; no more pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers. Simulated time is not always
+unimodal in the number of pieces, so this is a local optimum, the same one for whoever asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from collsched.ir.schedule import Schedule
-from collsched.passes.segment import Segment
+from collsched.passes.shape import Pacing, Shape
 from collsched.simulate import Model, Simulation
 from collsched.topology.model import Topology
 
 MAX_SEGMENTS = 256
 MAX_TRANSFERS = 1 << 18
+MAX_LANED = 1 << 16  # transfers, where all chunks have lanes: so many share a link that more take long to simulate
+MICRO = 10**6
 _KEPT = 4  # simulations that stay in memory
+_CHAIN = 64  # transfers, of the chains that are looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Simulated `seconds` of a buffer of `nbytes`, with every chunk cut into `segments` pieces."""
+    """Simulated `seconds` of a buffer of `nbytes`, run in `shape`."""
 
     nbytes: int
     seconds: float
-    segments: int
+    shape: Shape
+
+    @property
+    def segments(self) -> int:
+        return self.shape.segments
 
 
 @dataclass
@@ -37,39 +49,92 @@ class Contestant:
     schedule: Schedule
     model: Model = field(default_factory=Model)
     fused: bool = False
-    _segments: int = 1
-    _simulations: dict[int, Simulation] = field(default_factory=dict)
+    _segments: dict[Pacing, int] = field(default_factory=dict)
+    _simulations: dict[Shape, Simulation] = field(default_factory=dict)
 
-    def at(self, nbytes: int) -> Timed:
+    def at(self, nbytes: int, pacing: Pacing = "none") -> Timed:
         """The best number of segments for this size and its time. Ask for ascending sizes: each search starts at the
         result of the one before."""
-        best = self._timed(nbytes, self._segments)
+        begin = self._segments.get(pacing, 1)
+        best = self._timed(nbytes, Shape(begin, pacing))
         for doubling in (True, False):
-            if best.segments != self._segments:
+            if best.segments != begin:
                 break  # it fell on the way up
-            while (pieces := self._neighbour(best.segments, doubling)) is not None:
-                timed = self._timed(nbytes, pieces)
+            while (shape := self._neighbour(best.shape, doubling)) is not None:
+                timed = self._timed(nbytes, shape)
                 if timed.seconds >= best.seconds:
                     break
                 best = timed
-        self._segments = best.segments
+        self._segments[pacing] = best.segments
         return best
 
-    def _neighbour(self, segments: int, doubling: bool) -> int | None:
-        pieces = segments * 2 if doubling else segments // 2
-        most = min(MAX_SEGMENTS, MAX_TRANSFERS // max(1, len(self.schedule.transfers.chunk)))
-        return pieces if 1 <= pieces <= max(1, most) else None
+    def least(self, nbytes: int) -> float:
+        """Seconds below which no shape can be: the fullest link alone, or a chain of transfers without their bytes."""
+        per_byte, chain, smallest = self._limits
+        return max(per_byte * nbytes, chain if nbytes * smallest >= 2 else 0.0)
 
-    def _timed(self, nbytes: int, segments: int) -> Timed:
-        simulation = self._simulations.pop(segments, None)
+    @cached_property
+    def _limits(self) -> tuple[float, float, float]:
+        """Seconds a byte of the buffer on the fullest link; of latency and preparation along a long chain of transfers,
+        if all have bytes; the smallest chunk as a part of the buffer."""
+        schedule, links = self.schedule, self.topology.links
+        transfers, routes = schedule.transfers, schedule.routes
+        if not len(transfers.chunk):
+            return 0.0, 0.0, 0.0
+        chunks, collective = schedule.chunks, schedule.collective
+        weight = np.array(collective.shards, float)[chunks.shard] * chunks.length / chunks.denominator
+        share = weight / collective.weight
+        on_route = np.bincount(transfers.route, share[transfers.chunk], len(routes.ptr) - 1)
+        load = np.bincount(routes.links, np.repeat(on_route, np.diff(routes.ptr)), len(links))
+        bandwidth = np.array([float(link.bandwidth) * 1e9 for link in links])
+        alpha = np.array([float(link.alpha) / MICRO for link in links])
+        ranked = np.array([self.topology.nodes[link.src].kind == "rank" for link in links])
+        begin = routes.links[routes.ptr[:-1]]
+        route_seconds = np.add.reduceat(alpha[routes.links], routes.ptr[:-1])
+        route_seconds += ranked[begin] * float(self.model.cost) / MICRO
+        chain = _long_chain(schedule, route_seconds[transfers.route])
+        return float((load / bandwidth).max()), chain, float(share.min())
+
+    def _neighbour(self, shape: Shape, doubling: bool) -> Shape | None:
+        pieces = shape.segments * 2 if doubling else shape.segments // 2
+        transfers = MAX_LANED if shape.pacing == "lanes" else MAX_TRANSFERS
+        most = max(1, min(MAX_SEGMENTS, transfers // max(1, len(self.schedule.transfers.chunk))))
+        return Shape(pieces, shape.pacing) if 1 <= pieces <= most else None
+
+    def _timed(self, nbytes: int, shape: Shape) -> Timed:
+        simulation = self._simulations.pop(shape, None)
         if simulation is None:
-            simulation = Simulation(self.topology, Segment(segments)(self.schedule), self.model, self.fused)
-        while len(self._simulations) >= _KEPT:
-            self._simulations.pop(next(iter(self._simulations)))
-        self._simulations[segments] = simulation
-        return Timed(nbytes, simulation.seconds(nbytes), segments)
+            shaped = shape(self.topology, self.schedule, nbytes)
+            simulation = Simulation(self.topology, shaped, self.model, self.fused)
+        if shape.pacing != "timetable":  # which is made for one size
+            while len(self._simulations) >= _KEPT:
+                self._simulations.pop(next(iter(self._simulations)))
+            self._simulations[shape] = simulation
+        return Timed(nbytes, simulation.seconds(nbytes), shape)
 
 
-def fastest(contestants: Sequence[Contestant], nbytes: int) -> Timed:
+class Entrant(Protocol):
+    """What has a time at every size."""
+
+    def at(self, nbytes: int) -> Timed: ...
+
+
+def fastest(contestants: Sequence[Entrant], nbytes: int) -> Timed:
     """The best of several variants at a size."""
     return min((contestant.at(nbytes) for contestant in contestants), key=lambda timed: (timed.seconds, timed.segments))
+
+
+def _long_chain(schedule: Schedule, seconds: NDArray[np.float64]) -> float:
+    """The largest sum of `seconds` [transfers] over up to `_CHAIN` transfers of which each waits for the one before."""
+    joins, join = schedule.joins, schedule.transfers.join
+    end = seconds
+    full = np.flatnonzero(np.diff(joins.ptr))
+    latest = np.zeros(len(joins.ptr) - 1)
+    for _ in range(_CHAIN):
+        if len(full):
+            latest[full] = np.maximum.reduceat(end[joins.member], joins.ptr[full])
+        longer = seconds + latest[join]
+        if (longer <= end).all():
+            break
+        end = longer
+    return float(end.max())

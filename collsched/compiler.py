@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
 from collsched import __version__
 from collsched.collective import Collective, Kind, make_collective
+from collsched.contest import SIZES
 from collsched.cost import GB
 from collsched.errors import InputError
 from collsched.forest.bounds import allreduce_bound
@@ -23,34 +21,21 @@ from collsched.forest.packing import pack
 from collsched.forest.problem import directions, problem
 from collsched.matrix import SizeMatrix
 from collsched.plan import Plan
+from collsched.request import Pipeline, Request
+from collsched.request import Stages as Stages
+from collsched.simulated import by_simulation
 from collsched.topology.model import Topology
 
-Pipeline = Literal["auto", "fast", "guaranteed"]
 PIPELINES: tuple[Pipeline, ...] = ("auto", "fast", "guaranteed")
 Allreduce = Literal["auto", "two-phase", "joint"]
 ALLREDUCES: tuple[Allreduce, ...] = ("auto", "two-phase", "joint")
 InNetwork = Literal["auto", "off"]
 IN_NETWORK: tuple[InNetwork, ...] = ("auto", "off")
+Objective = Literal["throughput", "latency", "auto"]
+OBJECTIVES: tuple[Objective, ...] = ("throughput", "latency", "auto")
 DEFAULT_SIZE = 256 * 2**20  # bytes
+SMALL_SIZE = 1024  # bytes, for which "latency" chooses
 JOINT_RANKS = 256  # beyond, packing both halves takes up to a minute, and the trees are deep: only on request
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """Names each stage to `progress` as it begins, and keeps the seconds that it took."""
-
-    progress: Callable[[str], None] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        if self.progress is not None:
-            self.progress(name)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def compile(
@@ -67,9 +52,15 @@ def compile(
     pipeline: Pipeline = "auto",
     allreduce: Allreduce = "auto",
     in_network: InNetwork = "auto",
+    objective: Objective = "throughput",
+    sizes: Sequence[int] | None = None,
     stages: Stages | None = None,
 ) -> Plan:
     """A verified plan that meets the cut bound of every phase, or the best for `trees_per_root` trees per root.
+
+    `objective`: "throughput" for that plan, which nothing beats on a buffer without end; "auto" for what is fastest in
+    simulated time at `size` and at each of `sizes` (by default 1 KiB to 1 GiB), of packed forests, all algorithms that
+    apply, and their shapes: a plan with ranges of sizes; "latency" for what is fastest at 1 KiB.
 
     `allreduce`: "two-phase" for a reduce-scatter and then an allgather; "joint" for both at once on shares of the
     links, with the roots' weights chosen too; "auto" for the one that is predicted
@@ -83,6 +74,7 @@ def compile(
     (with a witness) for ranks that the data cannot reach, VerificationError where the compiler itself is at fault.
     """
     _check_options(size, trees_per_root, seed, pipeline)
+    _check_objective(objective, sizes)
     if in_network not in IN_NETWORK:
         raise InputError(f"in-network {in_network!r}; one of {', '.join(IN_NETWORK)}")
     if in_network == "off":
@@ -97,27 +89,24 @@ def compile(
     with stage("reachability"):
         check_reachable(topology, collective)
 
-    request = _Request(topology, collective, stage, size, trees_per_root, seed, pipeline)
+    request = Request(topology, collective, stage, size, trees_per_root, seed, pipeline)
+    if objective != "throughput" and len(collective.group) > 1:
+        among = (SMALL_SIZE,) if objective == "latency" else (*(SIZES if sizes is None else sizes), size)
+        above_zero = sorted({nbytes for nbytes in among if nbytes})
+        return by_simulation(request, lambda asked: _planned(asked, allreduce, shards), above_zero or SIZES[:1])
+    return _planned(request, allreduce, shards)
+
+
+def _planned(request: Request, allreduce: Allreduce, shards: Mapping[str, Fraction | int] | None) -> Plan:
+    """The plan of the highest throughput."""
+    collective, trees_per_root = request.collective, request.trees_per_root
     tried = allreduce == "joint" or (allreduce == "auto" and len(collective.group) <= JOINT_RANKS)
     if collective.kind is not Kind.ALLREDUCE or not tried or trees_per_root or shards is not None:
         return _in_phases(request)
     return _allreduce(request, required=allreduce == "joint")
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What `compile` was asked for."""
-
-    topology: Topology
-    collective: Collective
-    stage: Stages
-    size: int
-    trees_per_root: int | None
-    seed: int
-    pipeline: Pipeline
-
-
-def _allreduce(request: _Request, *, required: bool) -> Plan:
+def _allreduce(request: Request, *, required: bool) -> Plan:
     """Both phases at once if that is faster than one after the other, for a buffer of the size asked for."""
     topology, collective = request.topology, request.collective
     with request.stage("joint program"):
@@ -141,7 +130,7 @@ def _allreduce(request: _Request, *, required: bool) -> Plan:
     return min(plan, _in_phases(request), key=lambda found: found.predict(request.size).seconds)
 
 
-def _in_phases(request: _Request) -> Plan:
+def _in_phases(request: Request) -> Plan:
     """The phases one after the other."""
     bounds, forests = _phases(
         request.topology,
@@ -155,7 +144,7 @@ def _in_phases(request: _Request) -> Plan:
     return _finish(request, request.collective, bounds, forests, chosen)
 
 
-def _at_once(request: _Request, planned: Joint) -> Plan:
+def _at_once(request: Request, planned: Joint) -> Plan:
     """Both phases of an allreduce at once; `bounds` are what the whole fabric sets each of them with these roots."""
     topology, stage = request.topology, request.stage
     with stage("bound"):
@@ -167,7 +156,7 @@ def _at_once(request: _Request, planned: Joint) -> Plan:
 
 
 def _finish(
-    request: _Request,
+    request: Request,
     collective: Collective,
     bounds: tuple[Optimum, ...],
     forests: tuple[Forest, ...],
@@ -243,6 +232,15 @@ def _check_allreduce(
         raise InputError(
             f"a joint allreduce chooses its roots and their trees; leave out {settled}, or --allreduce joint"
         )
+
+
+def _check_objective(objective: str, sizes: Sequence[int] | None) -> None:
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective {objective!r}; one of {', '.join(OBJECTIVES)}")
+    if sizes is not None and objective != "auto":
+        raise InputError("sizes are chosen for with objective auto; leave them out")
+    if sizes is not None and not all(size > 0 for size in sizes):
+        raise InputError(f"sizes {list(sizes)}; numbers of bytes above 0")
 
 
 def _check_options(size: int, trees_per_root: int | None, seed: int, pipeline: str) -> None:

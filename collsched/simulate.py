@@ -180,6 +180,7 @@ def _whole_routes(topology: Topology, schedule: Schedule) -> _Hops:
     same = [known.setdefault(tuple(links[a:b]), len(known)) for a, b in pairwise(schedule.routes.ptr.tolist())]
     route = np.array(same, np.int32)[transfers.route]
     sender = np.array([_sender(topology, path[0]) for path in known], np.int32)[route] if known else route
+    join, joins = schedule.awaited()
     return _Hops(
         np.ones(len(route), np.int64),
         np.arange(len(route)),
@@ -188,8 +189,8 @@ def _whole_routes(topology: Topology, schedule: Schedule) -> _Hops:
         route,
         _numbered(route, transfers.channel),
         np.where(sender < 0, -1, _numbered(sender, np.zeros(1, np.int64))).astype(np.int32),
-        transfers.join,
-        schedule.joins,
+        join,
+        joins,
     )
 
 

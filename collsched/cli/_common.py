@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from collsched.errors import InputError, TopologyError
 
@@ -66,6 +67,11 @@ def size_option(help: str) -> Callable[[Command], Command]:
     return click.option(
         "--size", default="256MiB", show_default=True, callback=size_callback, metavar="BYTES", help=help
     )
+
+
+def is_given(option: str) -> bool:
+    """Whether the user named an option of the command that runs."""
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 @click.option("-o", "output", metavar="PLAN", help="The plan file; by default TOPOLOGY-COLLECTIVE.cs, here.")
 @common.size_option("The buffer's size, for predictions and exports.")
 @click.option(
+    "--objective",
+    type=click.Choice(["throughput", "latency", "auto"]),
+    default="throughput",
+    show_default=True,
+    help="throughput: what nothing beats on a buffer without end. auto: what is fastest in simulated time, size by "
+    "size from 1 KiB to 1 GiB; with --size, at that size. latency: at 1 KiB.",
+)
+@click.option(
     "--trees-per-root",
     type=int,
     metavar="K",
@@ -70,6 +78,7 @@ def compile_command(
     paths: PathMode,
     force: bool,
     as_json: bool,
+    objective: Any,
     **options: Any,  # root, group, trees_per_root, pipeline, allreduce, in_network, seed: as the compiler calls them
 ) -> None:
     """Compile TOPO, a topology file or the name of a bundled one, into a plan.
@@ -79,6 +88,7 @@ def compile_command(
 
     \b
     collsched compile dgx-a100 --set boxes=2 -c allgather
+    collsched compile dgx-a100 --set boxes=8 --objective auto
     collsched compile ./cluster.yaml -c broadcast --root box0/gpu3 --json
     """  # fmt: skip
     from collsched.cli._limits import plan_limit
@@ -86,8 +96,11 @@ def compile_command(
     from collsched.collective import parse_kind, read_shards
     from collsched.compiler import Stages, compile
     from collsched.matrix import read_matrix
+    from collsched.errors import InputError
     from collsched.plan import check_target
 
+    if paths != "auto" and objective != "throughput":
+        raise InputError(f"--paths {paths} is about one schedule, --objective {objective} about several; leave one out")
     with common.progress() as progress:
         stage = Stages(progress)
         with stage("reading"):
@@ -96,7 +109,10 @@ def compile_command(
             check_target(path, force=force)  # before the work, not after it
             sizes = None if shards is None else read_shards(shards)
             pairs = None if matrix is None else read_matrix(matrix)
-        plan = compile(fabric, kind, shards=sizes, matrix=pairs, size=size, stages=stage, **options)
+        asked = objective == "auto" and common.is_given("size")
+        among = (size,) if asked and size else None
+        chosen = {**options, "objective": objective, "sizes": among}
+        plan = compile(fabric, kind, shards=sizes, matrix=pairs, size=size, stages=stage, **chosen)
         with stage("paths"):
             plan, routed = apply_paths(plan, paths, options["seed"])
         with stage("writing"):
@@ -112,6 +128,8 @@ def compile_command(
 def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
     report = plan.report
+    from collsched.cli._ranges import ranges_of
+
     prediction = plan.predict(size)
     return {
         "plan": str(path),
@@ -129,6 +147,7 @@ def _summary(plan: Plan, proven: Limit, path: Path, size: int, seconds: dict[str
             "depth_max": max(forest.depth_max for forest in report.forests),
         },
         "predicted": {"bytes": size, "seconds": prediction.seconds, "algbw_GBps": prediction.algbw_GBps},
+        **({"ranges": ranges_of(plan)} if plan.ranges else {}),
         "verified": True,
         "seconds": seconds,
         "peak_rss_bytes": common.peak_rss_bytes(),
@@ -142,6 +161,7 @@ def _show(
     from collsched.cli._allreduce import show_plan_forests
     from collsched.cli._limits import show_limit
     from collsched.cli._paths import show_paths
+    from collsched.cli._ranges import show_ranges
     from collsched.units import format_bytes, format_seconds
 
     console = common.console()
@@ -150,6 +170,7 @@ def _show(
     show_plan_forests(console, plan, proven)
     prediction = plan.predict(size)
     rate = views.rate(prediction.algbw_GBps)
+    show_ranges(console, plan)
     views.row(console, "predicted", f"{format_seconds(prediction.seconds)} for {format_bytes(size)}, {rate}")
     show_paths(console, routed)
     views.show_stages(console, seconds)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from collsched.cli import _common as common
 from collsched.errors import InputError
@@ -94,7 +93,7 @@ def _load_plan(path: str, **options: object) -> Plan:
     """A verified plan, which has settled the `options`: InputError if any of them is given."""
     from collsched.plan import Plan
 
-    if click.get_current_context().get_parameter_source("kind") is not ParameterSource.DEFAULT:
+    if common.is_given("kind"):
         options["collective"] = True
     for name, value in options.items():
         if value:
@@ -118,6 +117,7 @@ def _summary(
     """What `--json` prints. Rates in GB/s, null where nothing moves."""
     from collsched.cli import _in_network
     from collsched.cli._allreduce import summarise
+    from collsched.cli._ranges import candidates_of
 
     collective, weight, bound = proven.collective, proven.weight, proven.bound
     answer: dict[str, Any] = {
@@ -152,6 +152,7 @@ def _summary(
     ]
     if plan is not None:
         answer["digest"] = plan.digest
+        answer |= candidates_of(plan)
         answer["forest"] = {"ratio": str(plan.report.ratio), "algbw_GBps": common.algbw(plan.weight, plan.report.ratio)}
     return answer
 
@@ -192,6 +193,7 @@ def _show(
     from collsched.cli import _views as views
     from collsched.cli._allreduce import show_best_trees, show_plan_forests
     from collsched.cli._limits import show_limit, show_raises
+    from collsched.cli._ranges import show_candidates
 
     console = common.console()
     views.show_fabric(console, topology)
@@ -202,3 +204,4 @@ def _show(
     show_raises(console, topology, proven.collective, proven.phases, raises)
     if plan is not None:
         show_plan_forests(console, plan, proven)
+        show_candidates(console, plan)

@@ -37,12 +37,12 @@ def export_command(
         progress("reading the plan")
         plan = Plan.load(plan_path)
         nbytes = plan.size if size is None else parse_size(size)
-        pieces = plan.segments if segments is None else segments
+        pieces = plan.at(nbytes).segments if segments is None else segments
         directory = _default_directory(Path(plan_path)) if output is None else Path(output)
         progress("verifying")
         _ = plan.report
         progress("writing")
-        transfers = write_transfers(plan, directory, nbytes, pieces, force=force)
+        transfers = write_transfers(plan, directory, nbytes, segments, force=force)
     files = [str(directory / name) for name in FILES]
     if as_json:
         common.print_json(

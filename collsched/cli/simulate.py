@@ -13,7 +13,7 @@ import click
 from collsched.cli import _common as common
 
 if TYPE_CHECKING:
-    from collsched.choice import Contestant, Timed
+    from collsched.choice import Entrant, Timed
     from collsched.plan import Plan
     from collsched.simulate import Model
     from collsched.topology.model import Topology
@@ -86,7 +86,7 @@ def _sizes(text: str) -> list[int]:
     return sizes
 
 
-def contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
+def contests(plan: Plan, model: Model) -> dict[str, list[Entrant]]:
     """Name → variants, of which the fastest counts. Every schedule is verified. Variants of too many transfers are left
     out, such as eight rings on a thousand ranks."""
     from collsched.algorithms import baselines
@@ -95,7 +95,9 @@ def contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
     from collsched.lower import lower
     from collsched.passes.fuse import Fuse
 
-    found = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
+    found: dict[str, list[Entrant]] = {PLAN: [_Ranges(plan, model)]}
+    if not plan.ranges:
+        found = {PLAN: [Contestant(plan.topology, plan.schedule(), model)]}
     for baseline in baselines(plan.topology, plan.collective):
         if baseline.transfers > MOST_TRANSFERS:
             continue
@@ -105,6 +107,21 @@ def contests(plan: Plan, model: Model) -> dict[str, list[Contestant]]:
         verify(plan.topology, schedule)
         found.setdefault(baseline.name, []).append(Contestant(plan.topology, schedule, model, baseline.fused))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    """A plan that has chosen what runs at each size."""
+
+    plan: Plan
+    model: Model
+
+    def at(self, nbytes: int) -> Timed:
+        from collsched.choice import Timed
+        from collsched.simulate import Simulation
+
+        simulation = Simulation(self.plan.topology, self.plan.shaped(nbytes), self.model)
+        return Timed(nbytes, simulation.seconds(nbytes), self.plan.at(nbytes).shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,7 @@ class _Row:
         return None if self.algbw is None else self.algbw * float(self.busbw_factor)
 
 
-def _row(plan: Plan, name: str, contestants: Sequence[Contestant], nbytes: int) -> _Row:
+def _row(plan: Plan, name: str, contestants: Sequence[Entrant], nbytes: int) -> _Row:
     from collsched.choice import fastest
 
     return _Row(name, fastest(contestants, nbytes), plan.collective.busbw_factor)
@@ -149,6 +166,7 @@ def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[
                 "algbw_GBps": row.algbw,
                 "busbw_GBps": row.busbw,
                 "segments": row.timed.segments,
+                "pacing": row.timed.shape.pacing,
             }
             for row in rows
         ],
@@ -180,6 +198,7 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
 
     from collsched.cli import _views as views
     from collsched.cli._limits import describe
+    from collsched.cli._ranges import show_ranges
     from collsched.units import exact, format_bytes, format_seconds
 
     console = common.console()
@@ -203,6 +222,8 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
     if len(names) > 1 and len(sizes) > 1:
         console.print(f"fastest: {_crossovers(_fastest(rows))}")
+
+    show_ranges(console, plan)
 
 
 def _crossovers(fastest: Sequence[tuple[str, int, int]]) -> str:

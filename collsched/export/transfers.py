@@ -26,8 +26,11 @@ _BATCH = 1 << 12  # transfers put into words at once
 Ints = NDArray[np.int64]
 
 
-def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int = 1, *, force: bool = False) -> int:
-    """Write topology.json and schedule.json for buffers of `size` bytes, every chunk cut into `segments` pieces.
+def write_transfers(
+    plan: Plan, directory: str | Path, size: int, segments: int | None = None, *, force: bool = False
+) -> int:
+    """Write topology.json and schedule.json for buffers of `size` bytes, in the shape that the plan has for them; with
+    every chunk cut into `segments` pieces, if given.
 
     The schedule is verified before anything is written; pieces of no bytes are left out. Returns the number of
     transfers. Raises VerificationError, and InputError if the size is out of range or the files exist (unless `force`)
@@ -36,7 +39,7 @@ def write_transfers(plan: Plan, directory: str | Path, size: int, segments: int 
     most = MAX_SIZE * plan.weight // sum(plan.collective.shards)
     if not 0 <= size <= most:
         raise InputError(f"size {size}; a number of bytes from 0 to {most}")
-    schedule = plan.schedule(segments)
+    schedule = plan.shaped(size, segments)
     verify(plan.topology, schedule)
     directory = Path(directory)
     try:
@@ -92,7 +95,8 @@ def schedule_text(topology: Topology, schedule: Schedule, sizes: Ints) -> Iterat
 
 
 def _transfers(topology: Topology, schedule: Schedule, chunk_number: Ints) -> Iterator[str]:
-    transfers, joins = schedule.transfers, schedule.joins
+    transfers = schedule.transfers
+    join, joins = schedule.awaited()
     alive = chunk_number[transfers.chunk] >= 0
     number = np.where(alive, np.cumsum(alive) - 1, -1)
     members = number[joins.member]
@@ -105,8 +109,8 @@ def _transfers(topology: Topology, schedule: Schedule, chunk_number: Ints) -> It
             transfers.route[batch],
             chunk_number[transfers.chunk[batch]],
             transfers.op[batch],
-            joins.ptr[transfers.join[batch]],
-            joins.ptr[transfers.join[batch] + 1],
+            joins.ptr[join[batch]],
+            joins.ptr[join[batch] + 1],
             transfers.channel[batch],
         )
         lines = [

@@ -68,12 +68,38 @@ class Joins:
     member: NDArray[np.int32]
 
 
+NO_PACE = Joins(np.zeros(1, np.int64), np.zeros(0, np.int32))
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A collective as transfers between ranks. The topology that `routes` refers to travels beside it."""
+    """A collective as transfers between ranks. The topology that `routes` refers to travels beside it.
+
+    A schedule with a timetable is *paced*: transfer t also waits for pace.member[pace.ptr[t]:pace.ptr[t + 1]], all of
+    lower index, in ascending order. No data depends on it, so that a runtime may ignore it.
+    """
 
     collective: Collective
     chunks: Chunks
     routes: Routes
     transfers: Transfers
     joins: Joins
+    pace: Joins = NO_PACE
+
+    @property
+    def paced(self) -> bool:
+        return len(self.pace.ptr) > 1
+
+    def awaited(self) -> tuple[NDArray[np.int32], Joins]:
+        """All that each transfer waits for, for its data and for its pace: its join, and these joins."""
+        if not self.paced:
+            return self.transfers.join, self.joins
+        count = len(self.transfers.chunk)
+        data, pace = np.diff(self.joins.ptr)[self.transfers.join], np.diff(self.pace.ptr)
+        owner = np.concatenate([np.repeat(np.arange(count), data), np.repeat(np.arange(count), pace)])
+        first = np.repeat(self.joins.ptr[self.transfers.join] - (np.cumsum(data) - data), data)
+        member = np.concatenate([self.joins.member[first + np.arange(len(first))], self.pace.member])
+        pairs = np.unique(owner * np.int64(count) + member)
+        owner, member = np.divmod(pairs, count)
+        ptr = np.concatenate([[0, 0], np.cumsum(np.bincount(owner, minlength=count))]).astype(np.int64)
+        return np.arange(1, count + 1, dtype=np.int32), Joins(ptr, member.astype(np.int32))

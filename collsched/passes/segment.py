@@ -9,7 +9,8 @@ equal s + p, so that a lane serves the pieces in the order in which they become 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import lcm
 from typing import ClassVar
 
 import numpy as np
@@ -25,10 +26,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Cut every chunk into `pieces` equal pieces. Input and output are in topological order."""
+    """Cut every chunk into `pieces` equal pieces; or, `even`, the longest chunks, and others into pieces of about that
+    length, a power of two of them. Input and output are in topological order, and not paced."""
 
     name: ClassVar[str] = "segment"
     pieces: int = 1
+    even: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.pieces <= MAX_PIECES:
@@ -37,47 +40,71 @@ class Segment:
     def __call__(self, schedule: Schedule) -> Schedule:
         if self.pieces == 1:
             return schedule
-        whole, count = schedule.transfers, self.pieces
-        piece = np.tile(np.arange(count), len(whole.chunk))
-        order = np.argsort(np.repeat(steps(schedule), count) + piece, kind="stable")
+        whole = schedule.transfers
+        count = self._counts(schedule)
+        pieces = count[whole.chunk]  # of each transfer
+        piece = _within(pieces)
+        order = np.argsort(np.repeat(steps(schedule), pieces) + piece, kind="stable")
         position = np.empty(len(order), np.int32)
         position[order] = np.arange(len(order), dtype=np.int32)
-        joins = Joins(_split_ptr(schedule.joins, count), position[_split_members(schedule.joins, count)])
-        join = np.where(whole.join > 0, (whole.join - 1) * count + 1, 0)
+        joins, first_join = _split_joins(schedule.joins, pieces, position)
+        waits = np.diff(schedule.joins.ptr)[whole.join] > 0
+        join = np.where(np.repeat(waits, pieces), np.repeat(first_join[whole.join], pieces) + piece, 0)
         transfers = Transfers(
-            chunk=(np.repeat(whole.chunk * count, count) + piece)[order].astype(np.int32),
-            route=np.repeat(whole.route, count)[order],
-            op=np.repeat(whole.op, count)[order],
-            join=np.where(np.repeat(join, count) > 0, np.repeat(join, count) + piece, 0)[order].astype(np.int32),
-            channel=np.repeat(whole.channel, count)[order],
+            chunk=(np.repeat((np.cumsum(count) - count)[whole.chunk], pieces) + piece)[order].astype(np.int32),
+            route=np.repeat(whole.route, pieces)[order],
+            op=np.repeat(whole.op, pieces)[order],
+            join=join[order].astype(np.int32),
+            channel=np.repeat(whole.channel, pieces)[order],
         )
-        return Schedule(schedule.collective, split_chunks(schedule.chunks, count), schedule.routes, transfers, joins)
+        return replace(schedule, chunks=split_chunks(schedule.chunks, count), transfers=transfers, joins=joins)
+
+    def _counts(self, schedule: Schedule) -> Ints:
+        """Into how many pieces each chunk is cut."""
+        chunks = schedule.chunks
+        if not self.even:
+            return np.full(len(chunks.shard), self.pieces)
+        whole = lcm(*np.unique(chunks.denominator).tolist())  # chunks in units of a common denominator, exactly
+        weight = np.array(schedule.collective.shards, object)[chunks.shard]
+        length = weight * chunks.length * (whole // chunks.denominator.astype(object))
+        least = -(-length * self.pieces // max(length))
+        # Powers of two, so that the pieces of a shard have a small denominator in common.
+        return np.array([1 << (int(number) - 1).bit_length() for number in least], np.int64)
 
 
-def split_chunks(chunks: Chunks, count: int) -> Chunks:
-    length = np.repeat(chunks.length, count)
+def _within(counts: Ints) -> Ints:
+    """0 … c − 1 for every count c, one after another."""
+    numbers: Ints = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
+
+
+def split_chunks(chunks: Chunks, count: Ints) -> Chunks:
+    """Chunk c in count[c] equal pieces, one after another. `count` divides the largest of its shard."""
+    most = np.zeros(chunks.shard.max(initial=-1) + 1, np.int64)
+    np.maximum.at(most, chunks.shard, count)
+    finest: Ints = most[chunks.shard]  # cuts a unit of each chunk's shard
+    length: Ints = np.repeat(chunks.length * (finest // count), count)
     return Chunks(
         np.repeat(chunks.shard, count),
-        np.repeat(chunks.offset * count, count) + length * np.tile(np.arange(count), len(chunks.shard)),
+        np.asarray(np.repeat(chunks.offset * finest, count) + length * _within(count)),
         length,
-        np.repeat(chunks.denominator * count, count),
+        np.repeat(chunks.denominator * finest, count),
     )
 
 
-def _split_ptr(joins: Joins, count: int) -> Ints:
-    """Join 0 stays; every other becomes `count` joins in its place."""
-    sizes = np.repeat(np.diff(joins.ptr)[1:], count)
-    return np.concatenate([[0, 0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def _split_members(joins: Joins, count: int) -> Ints:
-    """Piece p of every member, for all p: the pieces of a join follow one another."""
-    sizes = np.diff(joins.ptr)[1:]
-    part = np.repeat(sizes, count)
-    first = np.repeat(joins.ptr[1:-1], count) - (np.cumsum(part) - part)
-    piece = np.repeat(np.tile(np.arange(count), len(sizes)), part)
-    members: Ints = joins.member[np.arange(part.sum()) + np.repeat(first, part)].astype(np.int64) * count + piece
-    return members
+def _split_joins(joins: Joins, pieces: Ints, position: NDArray[np.int32]) -> tuple[Joins, Ints]:
+    """Empty joins stay; in place of every other, one for each piece of its members, which are of one chunk. Also the
+    first of the joins in each one's place."""
+    sizes = np.diff(joins.ptr)
+    into = np.ones(len(sizes), np.int64)
+    full = np.flatnonzero(sizes)
+    into[full] = pieces[joins.member[joins.ptr[full]]]
+    part = np.repeat(sizes, into)
+    ptr = np.concatenate([[0], np.cumsum(part)]).astype(np.int64)
+    entry = np.arange(ptr[-1]) + np.repeat(np.repeat(joins.ptr[:-1], into) - ptr[:-1], part)
+    first = np.cumsum(pieces) - pieces  # of the pieces of each transfer
+    member = first[joins.member[entry]] + np.repeat(_within(into), part)
+    return Joins(ptr, position[member]), np.cumsum(into) - into
 
 
 def steps(schedule: Schedule) -> Ints:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from collsched.errors import PlanError
 
 MAGIC = b"\x89CSPLAN\n"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct("<8sIIIQ32s")
 _MAX_HEADER = 1 << 26  # bytes of JSON
 _MAX_FILE = 1 << 31  # bytes

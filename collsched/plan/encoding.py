@@ -21,55 +21,83 @@ from collsched.errors import PlanError
 from collsched.forest.model import Forest, Routes
 from collsched.forest.optimum import Cut, Optimum
 from collsched.forest.problem import directions
+from collsched.passes.segment import MAX_PIECES
+from collsched.passes.shape import PACINGS, Shape
 from collsched.plan.container import Arrays
 from collsched.plan.fields import Field, Sections
+from collsched.plan.parts import Range, Variant
 from collsched.topology.model import Link, Node, Topology
 
+_VARIANT = ("collective", "forests", "bound", "options")
 _MAX_K = 1 << 31
 _MAX_WEIGHT = 1 << 62
 _MAX_NODES = 1 << 22
 _MAX_PRICE = 1 << 32
 
-Parts = tuple[Topology, Collective, tuple[Forest, ...], tuple[Optimum, ...], dict[str, Any], dict[str, Any]]
+_MAX_BYTES = 1 << 62
+
+Encoded = tuple[dict[str, Any], dict[str, NDArray[np.integer[Any]]]]
+Parts = tuple[Topology, Variant, dict[str, Any], tuple[Variant, ...], tuple[Range, ...]]
 
 
-def encode(
-    topology: Topology, collective: Collective, forests: Sequence[Forest], options: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, NDArray[np.integer[Any]]]]:
+def encode(topology: Topology, variant: Variant, variants: Sequence[Variant], ranges: Sequence[Range]) -> Encoded:
     """What the digest covers."""
     speeds: dict[tuple[str, str], int] = {}
     speed = [speeds.setdefault((str(link.bandwidth), str(link.alpha)), len(speeds)) for link in topology.links]
-    header = {
+    header: dict[str, Any] = {
         "topology": {
             "name": topology.name,
             "nodes": [[n.name, n.kind, n.host, n.rail, n.plane, n.multicast, n.reduce] for n in topology.nodes],
             "speeds": [list(pair) for pair in speeds],
         },
-        "collective": {"kind": str(collective.kind), "root": collective.root},
-        "forests": [{"direction": forest.direction, "k": forest.k} for forest in forests],
-        "options": dict(options),
     }
     arrays: dict[str, NDArray[np.integer[Any]]] = {
         "links.src": _column([link.src for link in topology.links]),
         "links.dst": _column([link.dst for link in topology.links]),
         "links.speed": _column(speed),
-        "group": _column(collective.group),
-        "owners": _column(collective.owners),
-        "shards": _column(collective.shards),
+    }
+    own, columns = _encode_variant(variant, "")
+    others = [_encode_variant(other, f"variants.{i}.") for i, other in enumerate(variants)]
+    header |= own
+    header["variants"] = [described for described, _ in others]
+    header["ranges"] = [
+        {"upto": part.upto, "variant": part.variant, "segments": part.shape.segments, "pacing": part.shape.pacing}
+        for part in ranges
+    ]
+    for more in (columns, *(each for _, each in others)):
+        arrays |= more
+    return header, arrays
+
+
+def _encode_variant(variant: Variant, prefix: str) -> Encoded:
+    """Names of arrays begin with `prefix`."""
+    collective, forests = variant.collective, variant.forests
+    header = {
+        "collective": {"kind": str(collective.kind), "root": collective.root},
+        "forests": [{"direction": forest.direction, "k": forest.k} for forest in forests],
+        "options": dict(variant.options),
+    }
+    arrays: dict[str, NDArray[np.integer[Any]]] = {
+        f"{prefix}group": _column(collective.group),
+        f"{prefix}owners": _column(collective.owners),
+        f"{prefix}shards": _column(collective.shards),
     }
     for i, forest in enumerate(forests):
+        name = f"{prefix}forests.{i}"
         arrays |= {
-            f"forests.{i}.roots": forest.roots,
-            f"forests.{i}.multiplicity": forest.multiplicity,
-            f"forests.{i}.sizes": np.diff(forest.ptr),
-            f"forests.{i}.edges": forest.edges,
-            f"forests.{i}.routes.sizes": np.diff(forest.routes.ptr),
-            f"forests.{i}.routes.links": forest.routes.links,
+            f"{name}.roots": forest.roots,
+            f"{name}.multiplicity": forest.multiplicity,
+            f"{name}.sizes": np.diff(forest.ptr),
+            f"{name}.edges": forest.edges,
+            f"{name}.routes.sizes": np.diff(forest.routes.ptr),
+            f"{name}.routes.links": forest.routes.links,
         }
     return header, arrays
 
 
-def encode_bound(bound: Sequence[Optimum]) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.integer[Any]]]]:
+def encode_bound(
+    bound: Sequence[Optimum], prefix: str = ""
+) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.integer[Any]]]]:
     """The claims about optimality, which follow from the rest and stay outside the digest. Only what a cut proves is
     kept: `Optimum.limit` comes from a linear program, and whoever reads the file could not check it."""
     header = [
@@ -86,9 +114,9 @@ def encode_bound(bound: Sequence[Optimum]) -> tuple[list[dict[str, Any]], dict[s
     arrays: dict[str, NDArray[np.integer[Any]]] = {}
     for i, optimum in enumerate(bound):
         if optimum.cut is not None:
-            arrays[f"bound.{i}.side"] = _column(optimum.cut.side)
+            arrays[f"{prefix}bound.{i}.side"] = _column(optimum.cut.side)
         if optimum.prices is not None:
-            arrays[f"bound.{i}.prices"] = _column(optimum.prices)
+            arrays[f"{prefix}bound.{i}.prices"] = _column(optimum.prices)
     return header, arrays
 
 
@@ -96,9 +124,9 @@ def _column(values: Sequence[int]) -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-def digest(topology: Topology, collective: Collective, forests: Sequence[Forest], options: Mapping[str, Any]) -> str:
+def digest(topology: Topology, variant: Variant, variants: Sequence[Variant], ranges: Sequence[Range]) -> str:
     """SHA-256 over the description: canonical JSON, then every array as 64-bit little-endian integers."""
-    header, arrays = encode(topology, collective, forests, options)
+    header, arrays = encode(topology, variant, variants, ranges)
     sha = hashlib.sha256(json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
     for name, array in arrays.items():
         sha.update(f"\n{name} {len(array)}\n".encode())
@@ -122,22 +150,55 @@ def decode(path: Path, header: Mapping[str, Any], arrays: Arrays) -> Parts:
     hold is for verification.
     """
     top = Field(path, "$", header)
-    names = ("topology", "collective", "forests", "options", "provenance", "digest", "bound")
-    topology_at, collective_at, forests_at, options, provenance, _, bound_at = top.keys(*names)
+    names = ("topology", *_VARIANT, "variants", "ranges", "provenance", "digest")
+    topology_at, *variant_at, variants_at, ranges_at, provenance, _ = top.keys(*names)
     sections = Sections(path, {name: array.astype(np.int64, copy=False) for name, array in arrays.items()})
     topology = _topology(topology_at, sections)
-    collective = _collective(collective_at, sections, len(topology.ranks))
+    variant = _variant(variant_at, sections, "", topology)
+    variants = tuple(
+        _variant(other.keys(*_VARIANT), sections, f"variants.{i}.", topology)
+        for i, other in enumerate(variants_at.items())
+    )
+    for other, at in zip(variants, variants_at.items(), strict=True):
+        if (other.collective.kind, other.collective.group) != (variant.collective.kind, variant.collective.group):
+            at.fail("a variant is for another collective or group than its plan")
+    ranges = _ranges(ranges_at, len(variants))
+    sections.finish()
+    return topology, variant, provenance.object(), variants, ranges
+
+
+def _variant(fields: Sequence[Field], sections: Sections, prefix: str, topology: Topology) -> Variant:
+    collective_at, forests_at, bound_at, options = fields
+    collective = _collective(collective_at, sections, prefix, len(topology.ranks))
     phases = directions(collective.kind)
     forests = tuple(
-        _forest(field, sections, f"forests.{i}", topology, "in" if reverse else "out")
+        _forest(field, sections, f"{prefix}forests.{i}", topology, "in" if reverse else "out")
         for i, (field, reverse) in enumerate(zip(forests_at.items(len(phases)), phases, strict=True))
     )
     bound = tuple(
-        _optimum(field, sections, f"bound.{i}", topology, collective.kind)
+        _optimum(field, sections, f"{prefix}bound.{i}", topology, collective.kind)
         for i, field in enumerate(bound_at.items(len(phases)))
     )
-    sections.finish()
-    return topology, collective, forests, bound, options.object(), provenance.object()
+    return Variant(collective, forests, bound, options.object())
+
+
+def _ranges(field: Field, variants: int) -> tuple[Range, ...]:
+    """Ascending, the last without an end."""
+    found: list[Range] = []
+    for at in field.items():
+        upto_at, variant_at, segments_at, pacing_at = at.keys("upto", "variant", "segments", "pacing")
+        upto = None if upto_at.value is None else upto_at.number(0, _MAX_BYTES)
+        before = found[-1].upto if found else -1
+        if before is None or (upto is not None and upto <= before):
+            upto_at.fail("ranges end in ascending order, and only the last has no end (null)")
+        pacing = pacing_at.choice(*PACINGS)
+        shape = Shape(segments_at.number(1, MAX_PIECES), next(known for known in PACINGS if known == pacing))
+        found.append(Range(upto, variant_at.number(0, variants), shape))
+    if found and found[-1].upto is not None:
+        field.fail("the last range has an end, so that some sizes are in none")
+    if bool(found) < bool(variants):
+        field.fail("there are variants, but no ranges of sizes that they are for")
+    return tuple(found)
 
 
 def _topology(field: Field, sections: Sections) -> Topology:
@@ -180,16 +241,16 @@ def _node(field: Field) -> Node:
     )
 
 
-def _collective(field: Field, sections: Sections, ranks: int) -> Collective:
+def _collective(field: Field, sections: Sections, prefix: str, ranks: int) -> Collective:
     kind_at, root_at = field.keys("kind", "root")
     kind = Kind(kind_at.choice(*(str(kind) for kind in PROMISES)))
     root = root_at.number(0, ranks - 1) if kind.rooted else None
     if root is None and root_at.value is not None:
         root_at.fail(f"{kind} has no root, got {root_at.value!r:.20}")
-    group = sections.take("group", ranks, "a rank")
-    owners = sections.take("owners", ranks, "a rank")
+    group = sections.take(f"{prefix}group", ranks, "a rank")
+    owners = sections.take(f"{prefix}owners", ranks, "a rank")
     most = MAX_PAIRS_WEIGHT if kind is Kind.ALL_TO_ALL else MAX_TOTAL_WEIGHT
-    shards = sections.take("shards", most + 1, "a shard size")
+    shards = sections.take(f"{prefix}shards", most + 1, "a shard size")
     members = set(group.tolist())
     if not members or (np.diff(group) <= 0).any():
         field.fail("the group's ranks are not ascending, or there is none")
@@ -198,6 +259,8 @@ def _collective(field: Field, sections: Sections, ranks: int) -> Collective:
     single = kind in (Kind.BROADCAST, Kind.REDUCE)
     pairs = kind is Kind.ALL_TO_ALL
     expected = np.repeat(group, len(group)) if pairs and len(owners) == len(group) ** 2 else group
+    if kind is Kind.ALLREDUCE and len(set(owners.tolist())) == len(owners) and members >= set(owners.tolist()):
+        expected = owners  # who sums what is the plan's to choose
     if owners.tolist() != ([root] if single else expected.tolist()):
         field.fail("the shards' owners are not the root" if single else "the shards' owners are not the group")
     total = sum(shards.tolist())

@@ -9,6 +9,7 @@ void bind_construct(nb::module_ &module);
 void bind_simulate(nb::module_ &module);
 void bind_colouring(nb::module_ &module);
 void bind_exchange(nb::module_ &module);
+void bind_timetable(nb::module_ &module);
 
 NB_MODULE(_core, module) {
   module.doc() = "Native core: optimum cut, guaranteed packing, constructive packing, simulation, flows on paths, exchanges.";
@@ -18,4 +19,5 @@ NB_MODULE(_core, module) {
   bind_simulate(module);
   bind_colouring(module);
   bind_exchange(module);
+  bind_timetable(module);
 }

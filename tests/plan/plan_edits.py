@@ -22,6 +22,7 @@ from collsched.topology.model import Link, Node, Topology
 
 Edit = Callable[[dict[str, Any], dict[str, np.ndarray]], None]  # type: ignore[type-arg]
 PREFIX = struct.Struct("<8sIIIQ32s")
+RANGE = {"upto": None, "variant": 0, "segments": 1, "pacing": "none"}
 
 
 def small_plan() -> Plan:
@@ -46,7 +47,7 @@ def edited(path: Path, edit: Edit) -> None:
 def sign(path: Path) -> None:
     """Compute the digest again, as docs/plan-format.md says it."""
     header, arrays = container.read(path)
-    content = {name: header[name] for name in ("topology", "collective", "forests", "options")}
+    content = {name: header[name] for name in ("topology", "collective", "forests", "options", "variants", "ranges")}
     sha = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
     parts = ("roots", "multiplicity", "sizes", "edges", "routes.sizes", "routes.links")
     names = ["links.src", "links.dst", "links.speed", "group", "owners", "shards", *(f"forests.0.{p}" for p in parts)]
@@ -128,12 +129,21 @@ EDITS: dict[str, Edit] = {
     "digest of another type": at("digest", 5),
     "options": at("options", [1]),
     "provenance": at("provenance", None),
+    "variants no list": at("variants", 3),
+    "a variant without keys": at("variants", [{}]),
+    "ranges no list": at("ranges", {}),
+    "a range of no variant": at("ranges", [RANGE | {"variant": 1}]),
+    "a range with an unknown pacing": at("ranges", [RANGE | {"pacing": "slow"}]),
+    "a range in too many segments": at("ranges", [RANGE | {"segments": 1 << 20}]),
+    "ranges out of order": at("ranges", [RANGE | {"upto": 8}, RANGE | {"upto": 4}, RANGE]),
+    "a range after the last": at("ranges", [RANGE, RANGE]),
+    "ranges with an end": at("ranges", [RANGE | {"upto": 8}]),
     "seed changed, digest kept": at("options.seed", 8),
     "edges changed, digest kept": section("forests.0.edges", [1, 0]),
 }
 
 
-def sealed(header: bytes, body: bytes, *, unpacked: int | None = None, version: int = 1) -> bytes:
+def sealed(header: bytes, body: bytes, *, unpacked: int | None = None, version: int = container.VERSION) -> bytes:
     """A file whose sizes and checksum are right, whatever it holds."""
     packed = zlib.compress(header)
     size = PREFIX.size + len(packed) + len(body)
@@ -152,7 +162,9 @@ def raw_files(directory: Path) -> dict[str, bytes]:
     good = (directory / "good.cs").read_bytes()
     packed, wide = zlib.compress(b"\0\0\0"), zlib.compress(b"\xff" * 8)
     entry = {"name": "a", "width": 1, "count": 3, "stored": len(packed)}
-    plain = PREFIX.pack(container.MAGIC, 1, 2, 2, PREFIX.size + 2, hashlib.sha256(b"{}").digest()) + b"{}"
+    plain = (
+        PREFIX.pack(container.MAGIC, container.VERSION, 2, 2, PREFIX.size + 2, hashlib.sha256(b"{}").digest()) + b"{}"
+    )
     return {
         "empty file": b"",
         "another file": b"collsched: topology/1\n",
@@ -160,7 +172,7 @@ def raw_files(directory: Path) -> dict[str, bytes]:
         "cut off late": good[:-5],
         "longer": good + b"!!",
         "checksum": good[:-1] + bytes([good[-1] ^ 1]),
-        "version": sealed(b"{}", b"", version=2),
+        "version": sealed(b"{}", b"", version=container.VERSION + 1),
         "huge header": sealed(b"{}", b"", unpacked=4_000_000_000),
         "header size": sealed(b"{}", b"", unpacked=3),
         "header not packed": plain,

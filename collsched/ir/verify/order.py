@@ -3,6 +3,7 @@
 A transfer starts after all members of its join have arrived, and after the transfers before it on its lane (same route
 and channel) have started. If this relation has no cycle, every transfer runs whatever the timing; a topological order
 is the proof. The order of indices is tried first; otherwise ready transfers are taken off layer by layer (Kahn 1962).
+Pace leads from lower to higher indices, so a paced schedule has to have the former.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def topological_order(facts: Facts) -> Order:
     position = np.arange(len(facts), dtype=np.int32)
     latest = _latest_member(facts, position)
     if (latest >= position).any():
+        if facts.schedule.paced:
+            late = int(np.flatnonzero(latest >= position)[0])
+            why = "transfers that are paced stand in an order in which they can run"
+            fail("progress", f"{facts.transfer_name(late)} waits for a later one", why)
         position = _by_layers(facts)
         latest = _latest_member(facts, position)
     reach = np.empty(len(facts), np.int32)

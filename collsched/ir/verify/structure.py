@@ -26,7 +26,7 @@ class Facts:
         self.topology, self.schedule = topology, schedule
         self.collective = schedule.collective
         self.chunks, self.routes = schedule.chunks, schedule.routes
-        self.transfers, self.joins = schedule.transfers, schedule.joins
+        self.transfers, self.joins, self.pace = schedule.transfers, schedule.joins, schedule.pace
         self.ranks = len(topology.ranks)
         self.places = len(topology.holders)  # of a chunk: at each rank, then at each switch that multicasts or reduces
         self._ranks_of: dict[Who, Ints] = {}
@@ -100,6 +100,11 @@ class Facts:
         return np.diff(self.joins.ptr)
 
     @cached_property
+    def paced_transfer(self) -> Ints:
+        """The transfer that each entry of the pace belongs to."""
+        return np.repeat(np.arange(len(self.pace.ptr) - 1), np.diff(self.pace.ptr))
+
+    @cached_property
     def gaps(self) -> Mask:
         """[chunks + 1] Chunks, ordered by shard and offset, that do not start where the one before ends; the last entry
         tells whether some shard with a weight has no end."""
@@ -153,9 +158,15 @@ def _outside(ids: NDArray[np.integer], size: int) -> Mask:
     return (ids < 0) | (ids >= size)
 
 
-def _cuts(ptr: Ints, size: int) -> bool:
-    """Does `ptr` cut an array of `size` entries into consecutive parts?"""
-    return len(ptr) > 0 and ptr[0] == 0 and ptr[-1] == size and bool((np.diff(ptr) >= 0).all())
+def _cuts(ptr: Ints, size: int, parts: int | None = None) -> bool:
+    """Does `ptr` cut an array of `size` entries into consecutive parts (as many as `parts`, if given)?"""
+    return (
+        len(ptr) > 0
+        and parts in (None, len(ptr) - 1)
+        and ptr[0] == 0
+        and ptr[-1] == size
+        and bool((np.diff(ptr) >= 0).all())
+    )
 
 
 def _unequal(*columns: NDArray[np.generic]) -> Mask:
@@ -223,6 +234,18 @@ RULES = (
         lambda f: _outside(f.joins.member, len(f)) | _unordered_members(f),
         lambda f, i: f"member {f.joins.member[i]} is no transfer, or not above the member before it",
         "a join is a set of transfers, in ascending order",
+    ),
+    Rule(
+        "pace parts",
+        lambda f: np.array([f.schedule.paced and not _cuts(f.pace.ptr, len(f.pace.member), parts=len(f))]),
+        lambda f, _: "`pace.ptr` does not cut the pace of transfers into consecutive parts, one a transfer",
+        "a schedule paces all of its transfers or none",
+    ),
+    Rule(
+        "pace",
+        lambda f: (f.pace.member < 0) | (f.pace.member >= f.paced_transfer),
+        lambda f, i: f"{f.transfer_name(int(f.paced_transfer[i]))} is paced by one that does not stand before it",
+        "pace follows the order of issue, so that nobody waits for ever",
     ),
     Rule(
         "path",
