@@ -95,8 +95,8 @@ def compile_command(
     from collsched.cli._paths import apply_paths
     from collsched.collective import parse_kind, read_shards
     from collsched.compiler import Stages, compile
-    from collsched.matrix import read_matrix
     from collsched.errors import InputError
+    from collsched.matrix import read_matrix
     from collsched.plan import check_target
 
     if paths != "auto" and objective != "throughput":

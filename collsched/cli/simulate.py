@@ -222,7 +222,6 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
     if len(names) > 1 and len(sizes) > 1:
         console.print(f"fastest: {_crossovers(_fastest(rows))}")
-
     show_ranges(console, plan)
 
 

@@ -81,4 +81,10 @@ class Spray:
         members = np.repeat(schedule.joins.member.astype(np.int64) * parts, parts)
         members += np.tile(np.arange(parts), len(schedule.joins.member))
         joins = Joins(schedule.joins.ptr * parts, members.astype(np.int32))
-        return Schedule(schedule.collective, split_chunks(schedule.chunks, np.full(len(schedule.chunks.shard), parts)), routes, transfers, joins)
+        return Schedule(
+            schedule.collective,
+            split_chunks(schedule.chunks, np.full(len(schedule.chunks.shard), parts)),
+            routes,
+            transfers,
+            joins,
+        )
