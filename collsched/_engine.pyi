@@ -27,29 +27,42 @@ class World:
     def note_end(self, rank: int) -> None: ...
     def fail(self, text: str) -> None: ...
     def failure(self) -> str: ...
+    def allocate(self, size: int) -> NDArray[np.uint8]: ...
 
 class Connection:
-    def call(
-        self, count: int, dtype: int, op: int, source: int, source_count: int, target: int, target_count: int
-    ) -> None: ...
+    def __init__(self, world: World, index: int, digest: str, collective: str, timeout: float) -> None: ...
     def agree(self, count: int, dtype: int, op: int) -> tuple[int, int, int]: ...
+    def load(
+        self,
+        digest: str,
+        program: Arrays,
+        chunks: int,
+        slots: int,
+        row_bytes: int,
+        segment_bytes: int,
+        divisor: int,
+        layout: Layout,
+    ) -> int: ...
+    def call(
+        self,
+        loaded: int,
+        count: int,
+        dtype: int,
+        op: int,
+        source: int,
+        source_count: int,
+        target: int,
+        target_count: int,
+        agreed: bool,
+    ) -> None: ...
+    def gather(self, data: bytes) -> list[bytes]: ...
+    def record(self, on: bool) -> None: ...
+    def events(
+        self,
+    ) -> list[tuple[int, int, int, int, int, int, int, tuple[int, ...], tuple[int, ...]]]: ...
     def close(self) -> None: ...
     @property
     def shared_bytes(self) -> int: ...
 
-def connect(
-    world: World,
-    index: int,
-    digest: str,
-    collective: str,
-    program: Arrays,
-    chunks: int,
-    slots: int,
-    arena_bytes: int,
-    segment_bytes: int,
-    divisor: int,
-    timeout: float,
-    layout: Layout,
-) -> Connection: ...
 def examine(array: Any) -> tuple[int, int, int, int, bool]: ...
 def die_with_parent(parent: int) -> bool: ...

@@ -56,6 +56,8 @@ def open_buffer(x: Any, dtype: str | None, device: str) -> Buffer:
     """
     if dtype is not None:
         dtype_code(dtype)
+    if getattr(x, "requires_grad", False):
+        raise InputError(f"{_describe(x)} requires a gradient: pass x.detach()")
     where = _device(x)
     if where != device:
         raise InputError(f"{_describe(x)} lives in {where} memory; {_MEND[device]}")
@@ -85,7 +87,7 @@ def _device(x: Any) -> str:
 
 def _on_cpu(x: Any) -> tuple[int, int, int, int, bool]:
     """(address, elements, type or −1, bits an element, writable)."""
-    if isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":  # of a package that adds it to numpy
+    if isinstance(x, np.ndarray) and x.dtype.kind == "V" and x.dtype.name == "bfloat16":  # of a package that adds it
         address, count, _, bits, writable = _on_cpu(x.view(np.uint16))
         return address, count, DTYPES.index("bfloat16"), bits, writable
     try:
@@ -94,8 +96,6 @@ def _on_cpu(x: Any) -> tuple[int, int, int, int, bool]:
         pass
     if hasattr(x, "__array_interface__") and not isinstance(x, np.ndarray):
         return _on_cpu(np.asarray(x))
-    if getattr(x, "requires_grad", False):
-        raise InputError(f"{_describe(x)} requires a gradient: pass x.detach()")
     raise InputError(f"{_describe(x)}: expected a C-contiguous array in CPU memory")
 
 

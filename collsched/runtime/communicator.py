@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +18,7 @@ from collsched.runtime.dtypes import carrier, op_code
 from collsched.runtime.engine import RELAY, Call, Engine, Executable, RankPlan, Wirings, select
 from collsched.runtime.layout import Part, Role
 from collsched.runtime.pending import Handle, Job, Worker
+from collsched.runtime.trace import Trace, from_bytes, to_bytes
 
 Array = Any  # of numpy, torch, cupy; or any object with DLPack, the buffer protocol, __array_interface__
 _SIZES_KEPT = 256
@@ -41,6 +44,7 @@ class Communicator:
         self._role = Role(plan.collective, plan.schedule().chunks, engine.rank)
         self._loaded: dict[tuple[str, int], Any] = {}
         self._chosen: OrderedDict[int, tuple[str, int]] = OrderedDict()  # bytes → key of what was loaded
+        self._sizes = lru_cache(_SIZES_KEPT)(self._role.sizes)
         self._worker = Worker(f"collsched {plan.collective.kind}")
         self._closed = False
         self.rank = engine.rank
@@ -135,6 +139,27 @@ class Communicator:
             return memory.view(element)[:size].reshape(shape)
         return np.frombuffer(memory, element, size).reshape(shape)
 
+    @contextmanager
+    def trace(self) -> Iterator[Trace]:
+        """Record what the ranks do within the context; afterwards the trace has it, on every rank. Collective:
+
+        with comm.trace() as trace:
+            comm.allreduce(x)
+        trace.save("trace.json"); print(trace.text())
+        """
+        nodes = self._plan.topology.nodes
+        trace = Trace([nodes[node].name for node in self._plan.topology.ranks])
+        self._worker.flush()
+        self._engine.record(True)
+        try:
+            yield trace
+        finally:
+            self._worker.flush()
+            self._engine.record(False)
+            mine = self._engine.events()
+        for part in self._engine.gather(to_bytes(mine)):
+            trace.events.extend(from_bytes(part))
+
     def close(self) -> None:
         """Finish the calls under way, and say that this rank makes no more. Calls of other ranks that need it fail."""
         if not self._closed:
@@ -166,7 +191,7 @@ class Communicator:
         call = self._agreeable(source, target, op, count)
         if target is None and role.gets != "nothing":
             assert source is not None
-            out = self._new(role.size(role.got, call.count), source)
+            out = self._new(self._sizes(call.count)[1], source)
             target = open_buffer(out, source.dtype, self._engine.device)
         if call.count != RELAY:
             source = self._check_buffers(call, source, target)
@@ -243,9 +268,8 @@ class Communicator:
 
     def _check_buffers(self, call: Call, source: Buffer | None, target: Buffer | None) -> Buffer | None:
         """Sizes, and how the two lie to each other. Returns the input to use: a copy in an all-to-all in place."""
-        role = self._role
-        needs = [role.size(held, call.count) for held in (role.given, role.got)]
-        sizes = [0 if buffer is None else buffer.count for buffer in (source, target)]
+        role, needs = self._role, self._sizes(call.count)
+        sizes = (0 if source is None else source.count, 0 if target is None else target.count)
         if sizes != needs:
             raise InputError(
                 f"rank {self.rank} gave {sizes[0]:,} elements of input and {sizes[1]:,} of output; this {self.kind} of "

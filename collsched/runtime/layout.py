@@ -88,8 +88,12 @@ class Role:
         return [(int(borders[a]), int(borders[b])) for a, b in edges.reshape(-1, 2)]
 
     def size(self, held: NDArray[np.bool_], count: int) -> int:
-        """The elements that a rank gives or gets."""
+        """The elements of the held shards."""
         return sum(last - first for first, last in self.spans(held, count))
+
+    def sizes(self, count: int) -> tuple[int, int]:
+        """The elements that a rank gives and gets."""
+        return self.size(self.given, count), self.size(self.got, count)
 
     def count(self, given: int | None, got: int | None) -> int | None:
         """The elements of a whole buffer, from those that a rank gives or gets; None if that does not follow."""

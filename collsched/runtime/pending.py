@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -97,6 +98,12 @@ class Worker:
         self._last = job
         self._jobs.put(job)
         return job
+
+    def flush(self) -> None:
+        """Returns when the jobs under way have ended, well or not."""
+        if self._last is not None:
+            with contextlib.suppress(Exception):
+                self._last.wait()
 
     def stop(self) -> None:
         """Returns when the jobs under way are done."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collsched import _engine
 from collsched.errors import InputError
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
-from collsched.runtime.dtypes import DTYPES, OPS, dtype_code, op_code
+from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
-from collsched.runtime.layout import Layout
 from collsched.runtime.pending import Pending
 from collsched.runtime.trace import Event
 
@@ -23,12 +22,7 @@ ENV_FD, ENV_RANK = "COLLSCHED_SHM_FD", "COLLSCHED_RANK"
 ENV_RANKS, ENV_TIMEOUT = "COLLSCHED_RANKS", "COLLSCHED_TIMEOUT"
 MAX_RANKS = 1024
 _LINE = 64
-_NO = np.empty(0, np.int64)
-_NO_RANGES = (_NO, _NO, _NO, _NO, 0, 0)
-_NOTHING = (  # the program of no instruction
-    np.empty(0, np.uint8), np.empty(0, np.int32), np.empty(0, np.int32), _NO,
-    np.empty(0, np.int32), np.zeros(2, np.int64), np.empty(0, np.int32),
-)  # fmt: skip
+_CODES = {name: code for names in (DTYPES, OPS) for code, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,80 +72,66 @@ class ShmEngine:
 
     def __init__(self, plan: Executable, process: Process, tuning: Tuning) -> None:
         self.rank, self.ranks = process.world.rank, process.world.ranks
-        self._process, self._tuning = process, tuning
-        self._members, self._kind = len(plan.collective.group), str(plan.collective.kind)
-        self._gate = self._connect(plan.digest, _NOTHING, 0, 0, lambda count: _NO_RANGES)
-        self._open = [self._gate]
+        self._world, self._tuning = process.world, tuning
+        self._members = len(plan.collective.group)
+        self._connection = _engine.Connection(
+            process.world, process.connected, plan.digest, str(plan.collective.kind), tuning.timeout
+        )
+        process.connected += 1
 
     def segments(self, plan: Executable, nbytes: int) -> int:
         """The engine cuts pieces into segments itself."""
         return 1
 
     def agree(self, call: Call) -> Call:
-        count, dtype, op = self._gate.agree(call.count, dtype_code(call.dtype), op_code(call.op))
+        count, dtype, op = self._connection.agree(call.count, _CODES[call.dtype], _CODES[call.op])
         return Call(count, DTYPES[dtype], OPS[op])
 
-    def load(self, rank_plan: RankPlan) -> _engine.Connection:
-        wiring, mine = rank_plan.wiring, rank_plan.program
-        arrays = (
-            mine.opcode, mine.chunk, mine.peer, wiring.slots.of_program(mine),
-            mine.join, mine.joins.ptr, mine.joins.member,
-        )  # fmt: skip
+    def load(self, rank_plan: RankPlan) -> int:
+        wiring, mine, tuning = rank_plan.wiring, rank_plan.program, self._tuning
         chunks = len(wiring.schedule.chunks.shard)
-        loaded = self._connect(wiring.plan.digest, arrays, chunks, wiring.slots.total, rank_plan.role.ranges)
-        self._open.append(loaded)
-        return loaded
+        return self._connection.load(
+            wiring.plan.digest,
+            (
+                mine.opcode, mine.chunk, mine.peer, wiring.slots.of_program(mine),
+                mine.join, mine.joins.ptr, mine.joins.member,
+            ),
+            chunks=chunks,
+            slots=wiring.slots.total,
+            # room for the rounds of many chunks: 1 KiB each at least
+            row_bytes=-(-max(tuning.arena, chunks << 10) // _LINE) * _LINE,
+            segment_bytes=tuning.segment,
+            divisor=self._members,
+            layout=rank_plan.role.ranges,
+        )  # fmt: skip
 
-    def execute(
-        self, loaded: _engine.Connection, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool
-    ) -> None:
-        if not agreed:
-            self.agree(call)
+    def execute(self, loaded: int, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
         given, got = ((0, 0) if buffer is None else (buffer.address, buffer.count) for buffer in (source, target))
-        loaded.call(call.count, dtype_code(call.dtype), op_code(call.op), *given, *got)
+        self._connection.call(loaded, call.count, _CODES[call.dtype], _CODES[call.op], *given, *got, agreed)
 
-    def empty(self, nbytes: int) -> Any:
-        return np.empty(nbytes, np.uint8)
+    def empty(self, nbytes: int) -> NDArray[np.uint8]:
+        return self._world.allocate(nbytes)
 
     def mark(self) -> Pending:
         raise NotImplementedError("the shm engine queues nothing")
 
     def record(self, on: bool) -> None:
-        pass
+        self._connection.record(on)
 
     def events(self) -> list[Event]:
-        return []
+        return [
+            Event(self.rank, call, chunk, piece, nbytes, ready, begin, end, sources, targets)
+            for call, chunk, piece, nbytes, ready, begin, end, sources, targets in self._connection.events()
+        ]
 
     def gather(self, data: bytes) -> list[bytes]:
-        return [data]
+        return self._connection.gather(data)
 
     def abort(self, text: str) -> None:
-        self._process.world.fail(text)
+        self._world.fail(text)
 
     def close(self) -> None:
-        for connection in self._open:
-            connection.close()
-
-    def _connect(
-        self, digest: str, arrays: _engine.Arrays, chunks: int, slots: int, layout: Layout
-    ) -> _engine.Connection:
-        tuning = self._tuning
-        self._process.connected += 1
-        return _engine.connect(
-            self._process.world,
-            self._process.connected - 1,
-            digest=digest,
-            collective=self._kind,
-            program=arrays,
-            chunks=chunks,
-            slots=slots,
-            # room for the rounds of many chunks: 1 KiB each at least
-            arena_bytes=-(-max(tuning.arena, chunks << 10) // _LINE) * _LINE,
-            segment_bytes=tuning.segment,
-            divisor=self._members,
-            timeout=tuning.timeout,
-            layout=layout,
-        )
+        self._connection.close()
 
 
 def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None) -> Communicator:

@@ -12,8 +12,10 @@
 #include <csignal>
 #include <memory>
 #include <tuple>
+#include <utility>
+#include <vector>
 
-#include "engine/communicator.h"
+#include "engine/executor.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -46,26 +48,95 @@ Ranges to_ranges(const nb::object &layout, std::int64_t count) {
   return {array(0), array(1), array(2), array(3), nb::cast<std::int64_t>(parts[4]), nb::cast<std::int64_t>(parts[5])};
 }
 
+// One communicator of one rank: its gate, and an executor for each plan that was loaded.
 class Connection {
 public:
-  Connection(std::shared_ptr<World> world, nb::object layout, std::unique_ptr<Communicator> communicator)
-      : world_(std::move(world)), layout_(std::move(layout)), communicator_(std::move(communicator)) {}
-
-  void call(std::int64_t count, int dtype, int op, std::uintptr_t in, std::int64_t in_count, std::uintptr_t out,
-            std::int64_t out_count) {
-    const Call call = to_call(count, dtype, op);
-    const Buffer source{reinterpret_cast<std::byte *>(in), in_count}, target{reinterpret_cast<std::byte *>(out), out_count};
-    guard([&] { communicator_->run(call, source, target); });
+  Connection(std::shared_ptr<World> world, int index, const std::string &digest, const std::string &collective,
+             double timeout)
+      : world_(std::move(world)) {
+    guard([&] {
+      gate_ = std::make_unique<Gate>(*world_, index, digest, Gate::Options{collective, timeout, check_signals});
+    });
   }
 
   std::tuple<std::int64_t, int, int> agree(std::int64_t count, int dtype, int op) {
     Call call = to_call(count, dtype, op);
-    guard([&] { call = communicator_->agree(call); });
+    guard([&] {
+      gate_->enter({call, {}});
+      call = gate_->meet();
+    });
     return {call.count, static_cast<int>(call.dtype), static_cast<int>(call.op)};
   }
 
-  void close() { communicator_->close(); }
-  std::size_t shared_bytes() const { return communicator_->shared_bytes(); }
+  std::size_t load(const std::string &digest, const Arrays &arrays, std::size_t chunks, std::size_t slots,
+                   std::size_t row_bytes, std::size_t segment_bytes, std::uint32_t divisor, nb::object layout) {
+    const Program program = std::apply([](const auto &...array) { return Program{to_vector(array)...}; }, arrays);
+    Executor::Options options{chunks, slots, row_bytes, segment_bytes, divisor, {}};
+    // Borrowed: the executor is copied and destroyed without the interpreter's lock.
+    options.ranges = [function = layout.ptr()](std::int64_t count) { return to_ranges(nb::borrow(function), count); };
+    layouts_.push_back(std::move(layout));
+    guard([&] {
+      const int part = static_cast<int>(executors_.size()) + 1;
+      executors_.push_back(std::make_unique<Executor>(*gate_, part, digest, program, std::move(options)));
+    });
+    events_.emplace_back();
+    record(recording_);
+    return executors_.size() - 1;
+  }
+
+  void call(std::size_t loaded, std::int64_t count, int dtype, int op, std::uintptr_t in, std::int64_t in_count,
+            std::uintptr_t out, std::int64_t out_count, bool agreed) {
+    const Call call = to_call(count, dtype, op);
+    const Buffer source{reinterpret_cast<std::byte *>(in), in_count}, target{reinterpret_cast<std::byte *>(out), out_count};
+    guard([&] { executors_.at(loaded)->run(call, source, target, agreed); });
+  }
+
+  nb::list gather(nb::bytes mine) {
+    std::vector<std::string> texts;
+    const std::string text(mine.c_str(), mine.size());
+    guard([&] { texts = gate_->gather(text); });
+    nb::list result;
+    for (const auto &other : texts)
+      result.append(nb::bytes(other.data(), other.size()));
+    return result;
+  }
+
+  void record(bool on) {
+    recording_ = on;
+    for (std::size_t i = 0; i < executors_.size(); ++i)
+      executors_[i]->trace = on ? &events_[i] : nullptr;
+  }
+
+  // (call, chunk, piece, bytes, ready, begin, end, sources, targets) of every step so far.
+  nb::list events() {
+    nb::list result;
+    const auto peers = [](const std::vector<Wire> &wires) {
+      nb::list ranks;
+      for (const auto &wire : wires)
+        ranks.append(wire.peer);
+      return nb::tuple(ranks);
+    };
+    for (std::size_t i = 0; i < executors_.size(); ++i) {
+      for (const auto &event : std::exchange(events_[i], {})) {
+        const Step &step = executors_[i]->steps()[event.step];
+        result.append(nb::make_tuple(event.call, step.chunk, event.piece, event.bytes, event.ready, event.begin, event.end,
+                                     peers(step.operands), peers(step.sends)));
+      }
+    }
+    return result;
+  }
+
+  void close() {
+    executors_.clear();
+    gate_->close();
+  }
+
+  std::size_t shared_bytes() const {
+    std::size_t sum = 0;
+    for (const auto &executor : executors_)
+      sum += executor->shared_bytes();
+    return sum;
+  }
 
 private:
   static Call to_call(std::int64_t count, int dtype, int op) {
@@ -86,26 +157,25 @@ private:
   }
 
   std::shared_ptr<World> world_;
-  nb::object layout_; // borrowed by the communicator
-  std::unique_ptr<Communicator> communicator_;
+  std::vector<nb::object> layouts_; // borrowed by the executors
+  std::unique_ptr<Gate> gate_;
+  std::vector<std::unique_ptr<Executor>> executors_;
+  std::vector<std::vector<Event>> events_; // of each executor
+  bool recording_ = false;
 };
 
-std::unique_ptr<Connection> connect(std::shared_ptr<World> world, int index, const std::string &digest,
-                                    const std::string &collective, const Arrays &arrays, std::size_t chunks, std::size_t slots, std::size_t arena_bytes,
-                                    std::size_t segment_bytes, std::uint32_t divisor, double timeout, nb::object layout) {
-  const Program program = std::apply([](const auto &...array) { return Program{to_vector(array)...}; }, arrays);
-  Options options{collective, chunks, slots, arena_bytes, segment_bytes, divisor, timeout, {}, check_signals};
-  // Borrowed: the communicator is copied and destroyed without the interpreter's lock. The connection owns it.
-  options.ranges = [function = layout.ptr()](std::int64_t count) { return to_ranges(nb::borrow(function), count); };
-  std::unique_ptr<Communicator> communicator;
-  try {
-    nb::gil_scoped_release release;
-    communicator = std::make_unique<Communicator>(*world, index, digest, program, std::move(options));
-  } catch (nb::python_error &) {
-    world->fail("rank " + std::to_string(world->rank()) + " was interrupted");
-    throw;
-  }
-  return std::make_unique<Connection>(std::move(world), std::move(layout), std::move(communicator));
+// An array that the other ranks can map. It is given back when nothing refers to it any more.
+nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> allocate(std::shared_ptr<World> world, std::size_t size) {
+  struct Owned {
+    std::shared_ptr<World> world;
+    std::byte *data;
+  };
+  std::byte *data = world->allocate(size);
+  nb::capsule owner(new Owned{std::move(world), data}, [](void *pointer) noexcept {
+    const std::unique_ptr<Owned> owned(static_cast<Owned *>(pointer));
+    owned->world->free(owned->data);
+  });
+  return {data, {size}, owner};
 }
 
 // (address, elements, element type or −1, bits of an element, writable) of an array; a TypeError for what is none, or not
@@ -168,15 +238,22 @@ NB_MODULE(_engine, module) {
       .def_prop_ro("ranks", &World::ranks)
       .def("note_end", &World::note_end, "rank"_a)
       .def("fail", &World::fail, "text"_a)
-      .def("failure", &World::failure);
+      .def("failure", &World::failure)
+      .def("allocate", [](std::shared_ptr<World> world, std::size_t size) { return allocate(std::move(world), size); },
+           "size"_a);
   nb::class_<Connection>(module, "Connection", "One communicator of one rank.")
-      .def("call", &Connection::call, "count"_a, "dtype"_a, "op"_a, "source"_a, "source_count"_a, "target"_a,
-           "target_count"_a)
+      .def(nb::init<std::shared_ptr<World>, int, const std::string &, const std::string &, double>(), "world"_a, "index"_a,
+           "digest"_a, "collective"_a, "timeout"_a)
       .def("agree", &Connection::agree, "count"_a, "dtype"_a, "op"_a)
+      .def("load", &Connection::load, "digest"_a, "program"_a, "chunks"_a, "slots"_a, "row_bytes"_a, "segment_bytes"_a,
+           "divisor"_a, "layout"_a)
+      .def("call", &Connection::call, "loaded"_a, "count"_a, "dtype"_a, "op"_a, "source"_a, "source_count"_a, "target"_a,
+           "target_count"_a, "agreed"_a)
+      .def("gather", &Connection::gather, "data"_a)
+      .def("record", &Connection::record, "on"_a)
+      .def("events", &Connection::events)
       .def("close", &Connection::close)
       .def_prop_ro("shared_bytes", &Connection::shared_bytes);
-  module.def("connect", &connect, "world"_a, "index"_a, "digest"_a, "collective"_a, "program"_a, "chunks"_a, "slots"_a, "arena_bytes"_a,
-             "segment_bytes"_a, "divisor"_a, "timeout"_a, "layout"_a);
   module.def("examine", &examine, "array"_a);
   module.def("die_with_parent", &die_with_parent, "parent"_a);
 }

@@ -1,5 +1,7 @@
 #include "engine/kernels.h"
 
+#include "engine/half.h"
+
 #include <bit>
 #include <stdexcept>
 #include <type_traits>
@@ -81,24 +83,25 @@ template <Op op, typename Value> COLLSCHED_INLINE Value combine(Value a, Value b
   }
 }
 
-template <typename T, Op op> COLLSCHED_INLINE void loop(void *into, const void *from, std::size_t count) {
-  T *__restrict target = static_cast<T *>(into);
-  const T *__restrict source = static_cast<const T *>(from);
+template <typename T, Op op> COLLSCHED_INLINE void loop(void *into, const void *a, const void *b, std::size_t count) {
+  T *target = static_cast<T *>(into);
+  const T *one = static_cast<const T *>(a), *two = static_cast<const T *>(b);
+#pragma GCC ivdep // no element depends on another
   for (std::size_t i = 0; i < count; ++i)
-    target[i] = To<T>::store(combine<op>(load(target[i]), load(source[i])));
+    target[i] = To<T>::store(combine<op>(load(one[i]), load(two[i])));
 }
 
-template <typename T> COLLSCHED_INLINE void reduce_as(Op op, void *into, const void *from, std::size_t count) {
+template <typename T> COLLSCHED_INLINE void reduce_as(Op op, void *into, const void *a, const void *b, std::size_t count) {
   switch (op) {
   case Op::sum:
   case Op::avg:
-    return loop<T, Op::sum>(into, from, count);
+    return loop<T, Op::sum>(into, a, b, count);
   case Op::prod:
-    return loop<T, Op::prod>(into, from, count);
+    return loop<T, Op::prod>(into, a, b, count);
   case Op::min:
-    return loop<T, Op::min>(into, from, count);
+    return loop<T, Op::min>(into, a, b, count);
   case Op::max:
-    return loop<T, Op::max>(into, from, count);
+    return loop<T, Op::max>(into, a, b, count);
   }
 }
 
@@ -146,8 +149,13 @@ template <typename Visit> COLLSCHED_INLINE void with_type(DType dtype, Visit vis
 
 } // namespace
 
-COLLSCHED_CLONES void reduce(DType dtype, Op op, void *into, const void *from, std::size_t count) {
-  with_type(dtype, [=](auto zero) __attribute__((always_inline)) { reduce_as<decltype(zero)>(op, into, from, count); });
+COLLSCHED_CLONES static void reduce_any(DType dtype, Op op, void *into, const void *a, const void *b, std::size_t count) {
+  with_type(dtype, [=](auto zero) __attribute__((always_inline)) { reduce_as<decltype(zero)>(op, into, a, b, count); });
+}
+
+void reduce(DType dtype, Op op, void *into, const void *a, const void *b, std::size_t count) {
+  if (dtype != DType::f16 || !reduce_half(op, into, a, b, count))
+    reduce_any(dtype, op, into, a, b, count);
 }
 
 void divide(DType dtype, void *data, std::size_t count, std::uint32_t divisor) {

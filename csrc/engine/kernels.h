@@ -17,9 +17,10 @@ std::size_t item_size(DType dtype);
 const char *name(DType dtype);
 const char *name(Op op);
 
-// into[i] = op(into[i], from[i]) for i < count; the arrays do not overlap. Integers wrap. float16 and bfloat16 are computed
-// in float32 and rounded to nearest even. min and max return NaN if either operand is NaN. avg adds: see `divide`.
-void reduce(DType dtype, Op op, void *into, const void *from, std::size_t count);
+// into[i] = op(a[i], b[i]) for i < count; `into` may be `a`, else the arrays do not overlap. Integers wrap. float16 and
+// bfloat16 are computed in float32 and rounded to nearest even. min and max return NaN if either operand is NaN. avg adds: see
+// `divide`.
+void reduce(DType dtype, Op op, void *into, const void *a, const void *b, std::size_t count);
 
 // data[i] /= divisor, the second half of avg; integers round towards zero.
 void divide(DType dtype, void *data, std::size_t count, std::uint32_t divisor);

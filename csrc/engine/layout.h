@@ -27,13 +27,14 @@ struct Layout {
   std::size_t item;   // bytes of an element
   Ranges ranges;
   std::int64_t rounds;
-  std::vector<std::size_t> at;       // of each chunk's piece in an arena, in bytes, on a cache line
+  std::vector<std::size_t> at;      // of each chunk's piece in a row of an arena, in bytes, on a cache line
+  std::size_t row;                  // bytes of a row
   std::int64_t in_count, out_count; // elements of this rank's input and output
 
   Piece piece(std::size_t chunk, std::int64_t round) const;
 };
 
-// The layout with the fewest rounds whose pieces fit into `arena_bytes`, which has room for a cache line a chunk.
-Layout arrange(std::int64_t count, std::size_t item, std::size_t arena_bytes, Ranges ranges);
+// The layout with the fewest rounds whose pieces fit into `row_bytes`, which has room for a cache line a chunk.
+Layout arrange(std::int64_t count, std::size_t item, std::size_t row_bytes, Ranges ranges);
 
 } // namespace collsched::engine

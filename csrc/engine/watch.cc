@@ -1,7 +1,8 @@
 // What a rank does while it waits for others: it looks for failures, for peers that ended, and at the clock.
 #include <algorithm>
+#include <utility>
 
-#include "engine/communicator.h"
+#include "engine/gate.h"
 
 namespace collsched::engine {
 namespace {
@@ -9,35 +10,31 @@ namespace {
 constexpr int peers_a_look = 8;
 constexpr int names_in_message = 8;
 
+std::string rank_name(int rank) { return "rank " + std::to_string(rank); }
+
 } // namespace
 
-bool Communicator::lags(int peer, Phase phase) const {
-  const Control &control = controls_[peer];
-  return phase == Phase::enter ? control.entered < epoch_ : control.finished < epoch_;
-}
-
-void Communicator::look_around(Clock::time_point since, Phase phase) {
+void Gate::look_around() {
   throw_if_failed();
   options_.interrupted();
   // A few peers a look: all ranks look, and a thousand must not spend their time on it.
-  for (int i = 0; i < std::min(peers_a_look, world_.ranks()); ++i) {
-    watched_ = (watched_ + 1) % world_.ranks();
-    if (watched_ != world_.rank())
-      examine(watched_, phase);
+  for (int i = 0; i < std::min(peers_a_look, ranks()); ++i) {
+    watched_ = (watched_ + 1) % ranks();
+    if (watched_ != rank())
+      examine(watched_);
   }
   if (suspect_)
-    examine(*suspect_, phase);
-  const double waited = std::chrono::duration<double>(Clock::now() - since).count();
+    examine(*suspect_);
+  const double waited = std::chrono::duration<double>(Clock::now() - asleep_since_).count();
   if (waited > options_.timeout)
-    give_up("rank " + std::to_string(world_.rank()) + " waited " + std::to_string(static_cast<int>(waited)) + " s for " +
-            late_peers(phase));
+    give_up(rank_name(rank()) + " waited " + std::to_string(static_cast<int>(waited)) + " s for " + late_peers());
 }
 
-void Communicator::examine(int peer, Phase phase) {
+void Gate::examine(int peer) {
   // In this order: a peer that finished its part and then ended is no failure.
-  const bool closed = controls_[peer].closed != 0;
+  const bool closed = control(peer).closed != 0;
   const bool ended = world_.ended(peer);
-  if (!lags(peer, phase))
+  if (control(peer).left.load(std::memory_order_acquire) >= calls_ && calls_ > 0)
     return;
   if (ended && suspect_ == peer && ++looks_at_suspect_ > 2)
     give_up(world_.describe(peer) + " has ended");
@@ -49,36 +46,60 @@ void Communicator::examine(int peer, Phase phase) {
     give_up(world_.describe(peer) + " has closed its communicator");
 }
 
-std::string Communicator::late_peers(Phase phase) const {
+// Those who have not come; if all have, the one at the end of the chain of ranks that wait for one another.
+std::string Gate::late_peers() const {
   std::string late;
   int more = -names_in_message;
-  for (int peer = 0; peer < world_.ranks(); ++peer)
-    if (peer != world_.rank() && lags(peer, phase) && more++ < 0)
+  for (int peer = 0; peer < ranks(); ++peer)
+    if (peer != rank() && control(peer).entered < calls_ && more++ < 0)
       late += (late.empty() ? "" : ", ") + world_.describe(peer);
-  if (late.empty())
+  if (!late.empty())
+    return more > 0 ? late + " and " + std::to_string(more) + " more" : late;
+  int last = awaited_.peer, before = rank();
+  for (int hops = 0; last >= 0 && hops < ranks(); ++hops) {
+    const int next = control(last).awaited - 1;
+    if (next < 0)
+      break;
+    before = std::exchange(last, next);
+  }
+  if (last < 0)
     return "no one: the program is stuck";
-  return more > 0 ? late + " and " + std::to_string(more) + " more" : late;
+  std::string text = world_.describe(last);
+  if (before != rank())
+    text += ", for whom " + rank_name(before) + " waits, too";
+  return text;
 }
 
-void Communicator::throw_if_failed() const {
+std::string Gate::describe_wait() const {
+  if (awaited_.step < 0)
+    return "";
+  std::string text = " at step " + std::to_string(awaited_.step + 1) + " of " + std::to_string(awaited_.steps);
+  if (awaited_.peer >= 0)
+    text += ", chunk " + std::to_string(awaited_.chunk) + " from " + rank_name(awaited_.peer) + " to " + rank_name(rank());
+  return text;
+}
+
+void Gate::throw_if_failed() const {
   const std::string text = world_.failure();
   if (!text.empty())
-    throw Failure(text + "; rank " + std::to_string(world_.rank()) + " was in " + describe_call());
+    throw Failure(text + "; rank " + std::to_string(rank()) + " was in " + describe_call() + describe_wait());
 }
 
-void Communicator::give_up(const std::string &text) {
-  world_.fail(text);
+void Gate::give_up(const std::string &text) {
+  world_.fail(text + describe_wait());
   throw_if_failed(); // an earlier failure explains more
   throw Failure(text);
 }
 
-std::string Communicator::describe_call() const {
-  if (calls_ == 0)
+std::string Gate::describe_call() const {
+  if (user_calls_ == 0)
     return "connect";
-  return "call " + std::to_string(calls_) + ", " + (call_.count < 0 ? options_.collective : describe(call_, options_.collective));
+  return "call " + std::to_string(user_calls_) + ", " + describe(control(rank()).shown[calls_ % 2].call, options_.collective);
 }
 
 std::string describe(const Call &call, const std::string &collective) {
+  if (call.count < 0)
+    return collective;
   return collective + " of " + std::to_string(call.count) + " " + name(call.dtype) + " (" + name(call.op) + ")";
 }
 

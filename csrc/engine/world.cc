@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t magic = 0x31646c726f777363; // "cswrld1"
 constexpr std::size_t page = 4096;
+constexpr std::size_t most_mapped = 256; // arrays of other ranks
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -35,6 +36,7 @@ struct alignas(cache_line) Member {
 };
 
 struct Slot {
+  std::atomic<std::uint64_t> key;   // 0: free
   std::atomic<std::uint32_t> state; // none, being_written, written
   std::atomic<std::uint32_t> released;
   std::int32_t maker;
@@ -154,6 +156,10 @@ bool World::ended(int peer) {
   return poll(&query, 1, 0) == 1;
 }
 
+static void give_back(int fd, std::uint64_t offset, std::size_t size) {
+  fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(size));
+}
+
 // Bytes that can be had without pushing other memory out; −1 if the system does not tell.
 static std::int64_t available_memory() {
   std::ifstream file("/proc/meminfo");
@@ -165,31 +171,44 @@ static std::int64_t available_memory() {
   return -1;
 }
 
-void World::reserve(int index, std::size_t size) {
-  Slot &slot = header_->slots[index];
-  slot.size = size;
-  slot.offset = header_->next_offset.fetch_add(round_up(size, page));
-  // Reserved page by page now: a full memory is an error here, not a signal in the middle of a collective.
+// The offset of new memory in the file, reserved page by page now: a full memory is an error here, not a signal in the middle of
+// a collective.
+std::uint64_t World::reserve(std::size_t size) {
+  const std::uint64_t offset = header_->next_offset.fetch_add(round_up(size, page));
   const std::int64_t available = available_memory();
   const bool fits = available < 0 || static_cast<std::uint64_t>(available) > size;
-  const int error = !fits ? ENOMEM : posix_fallocate(fd_, static_cast<off_t>(slot.offset), static_cast<off_t>(size));
-  if (error == 0)
-    return;
-  const std::string text = "cannot reserve " + std::to_string(size) + " bytes of shared memory for " +
-                           std::to_string(ranks()) + " ranks: " + std::strerror(error);
-  fail(text);
-  throw Failure(text);
+  const int error = !fits ? ENOMEM : posix_fallocate(fd_, static_cast<off_t>(offset), static_cast<off_t>(size));
+  if (error != 0)
+    throw Failure("cannot reserve " + std::to_string(size) + " bytes of shared memory for " + std::to_string(ranks()) +
+                  " ranks: " + std::strerror(error));
+  return offset;
 }
 
-Region World::region(int index, std::size_t size, const std::string &digest, const std::function<void()> &check) {
-  if (index >= max_regions)
-    throw Failure("a launch has at most " + std::to_string(max_regions) + " communicators: keep and reuse them");
-  Slot &slot = header_->slots[index];
+// The slot of a key: the first free one, claimed by whoever comes first. Slots are never given back.
+Slot *World::claim(RegionKey key) {
+  const auto number = (static_cast<std::uint64_t>(key.communicator) + 1) << 32 | static_cast<std::uint32_t>(key.part);
+  for (Slot &slot : header_->slots) {
+    std::uint64_t found = 0;
+    if (slot.key.compare_exchange_strong(found, number) || found == number)
+      return &slot;
+  }
+  throw Failure("a launch has at most " + std::to_string(max_regions) +
+                " regions of shared memory: keep communicators and reuse them");
+}
+
+Region World::region(RegionKey key, std::size_t size, const std::string &digest, const std::function<void()> &check) {
+  Slot &slot = *claim(key);
   std::uint32_t expected = none;
   char mine[digest_size] = {};
   std::memcpy(mine, digest.data(), std::min(digest.size(), digest_size));
   if (slot.state.compare_exchange_strong(expected, being_written)) {
-    reserve(index, size);
+    try {
+      slot.offset = reserve(size);
+    } catch (const Failure &failure) {
+      fail(failure.what());
+      throw;
+    }
+    slot.size = size;
     slot.maker = rank_;
     std::memcpy(slot.digest, mine, digest_size);
     slot.state.store(written, std::memory_order_release);
@@ -213,11 +232,51 @@ Region World::region(int index, std::size_t size, const std::string &digest, con
   }
 }
 
-void World::release(int index) {
-  Slot &slot = header_->slots[index];
+void World::release(RegionKey key) {
+  Slot &slot = *claim(key);
   if (static_cast<int>(slot.released.fetch_add(1)) + 1 == ranks())
-    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(slot.offset),
-              static_cast<off_t>(slot.size));
+    give_back(fd_, slot.offset, slot.size);
+}
+
+std::byte *World::allocate(std::size_t size) {
+  size = round_up(std::max<std::size_t>(size, 1), page);
+  const std::uint64_t offset = reserve(size);
+  const std::lock_guard lock(mutex_);
+  Region region(fd_, offset, size);
+  std::byte *data = region.data();
+  own_.emplace(data, Allocation{std::move(region), offset});
+  return data;
+}
+
+void World::free(std::byte *data) {
+  const std::lock_guard lock(mutex_);
+  const auto found = own_.find(data);
+  if (found == own_.end())
+    return;
+  give_back(fd_, found->second.offset, found->second.region.size());
+  own_.erase(found);
+}
+
+Share World::find(const std::byte *data, std::size_t size, std::int64_t shift) const {
+  const std::lock_guard lock(mutex_);
+  auto next = own_.upper_bound(data);
+  if (next == own_.begin())
+    return {};
+  const auto &[begin, allocation] = *--next;
+  if (data + size > begin + allocation.region.size())
+    return {};
+  const auto at = static_cast<std::int64_t>(allocation.offset) + (data - begin);
+  return {allocation.offset, allocation.region.size(), at + shift};
+}
+
+std::shared_ptr<Region> World::map(std::uint64_t offset, std::uint64_t size) {
+  const std::lock_guard lock(mutex_);
+  if (const auto known = theirs_.find(offset); known != theirs_.end())
+    return known->second;
+  // Owners do not tell when they free an array. Offsets are not used twice, so an old mapping is only a waste.
+  if (theirs_.size() >= most_mapped)
+    theirs_.clear();
+  return theirs_[offset] = std::make_shared<Region>(fd_, offset, size);
 }
 
 } // namespace collsched::engine

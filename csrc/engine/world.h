@@ -4,7 +4,8 @@
 // of it outlives the processes, however they end.
 //
 //   0           header: failure report, allocator, one entry a rank (its process id)
-//   offset[i]   region of communicator i, reserved in full before it is touched, returned when all ranks closed it
+//   slot[i]     regions of communicators, reserved in full before they are touched, returned when all ranks released them
+//   …           arrays that single ranks own, and others map when they read from them
 //
 // A rank that dies is seen by its peers through a process descriptor, which they look at whenever they have waited for
 // a while. The first rank (or the launcher) to see a failure writes it into the header; everybody else finds it there.
@@ -15,6 +16,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,7 +34,7 @@ using Clock = std::chrono::steady_clock;
 
 inline constexpr std::size_t cache_line = 64;
 inline constexpr int max_ranks = 1024;
-inline constexpr int max_regions = 256; // communicators in the life of one launch
+inline constexpr int max_regions = 1024; // in the life of one launch
 inline constexpr std::size_t digest_size = 64;
 
 struct Header;
@@ -56,6 +60,18 @@ private:
   }
   std::byte *data_ = nullptr;
   std::size_t size_ = 0;
+};
+
+// A buffer of a rank that others can map: part of the shared file. `origin` is where element 0 of the whole would lie in the
+// file, in bytes; the buffer may begin after it. Size 0: private.
+struct Share {
+  std::uint64_t offset = 0, size = 0;
+  std::int64_t origin = 0;
+};
+
+// Names a region: a communicator, and which of its regions.
+struct RegionKey {
+  int communicator, part;
 };
 
 class World {
@@ -84,20 +100,45 @@ public:
   // "rank 3 (process 4711)"
   std::string describe(int peer) const;
 
-  // Region `index`, of `size` bytes of zeros. Every rank calls this with the same index, size and digest; ranks that
-  // bring another digest fail the run with a text that names both. Throws Failure if the memory cannot be had.
-  Region region(int index, std::size_t size, const std::string &digest, const std::function<void()> &check);
-  // To be called once by each rank that is done with region `index`: the last one returns its memory.
-  void release(int index);
+  // A region of `size` bytes of zeros. Every rank calls this with the same key, size and digest; ranks that bring
+  // another digest fail the run with a text that names both. Throws Failure if the memory cannot be had.
+  Region region(RegionKey key, std::size_t size, const std::string &digest, const std::function<void()> &check);
+  // To be called once by each rank that is done with a region: the last one returns its memory.
+  void release(RegionKey key);
+
+  // Memory of this rank that the others can map, at least `size` bytes. Throws Failure if there is none.
+  std::byte *allocate(std::size_t size);
+  void free(std::byte *data);
+  // Where [data, data + size) lies in the file, if all of it was allocated here; `shift` is added to its origin.
+  Share find(const std::byte *data, std::size_t size, std::int64_t shift) const;
+  // The memory that another rank shares.
+  std::shared_ptr<Region> map(std::uint64_t offset, std::uint64_t size);
 
 private:
-  void reserve(int index, std::size_t size);
+  struct Slot *claim(RegionKey key);
+  std::uint64_t reserve(std::size_t size);
   int fd_;
   int rank_;
   Region memory_;
   Header *header_;
   std::vector<int> watch_; // process descriptor of each peer; −1: not opened yet
+
+  struct Allocation {
+    Region region;
+    std::uint64_t offset;
+  };
+  mutable std::mutex mutex_; // of what follows: communicators may run on threads of their own
+  std::map<const std::byte *, Allocation> own_;
+  std::map<std::uint64_t, std::shared_ptr<Region>> theirs_; // by offset
 };
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 // Sleeps while `word` is `value`, at most for `limit`; returns early without a reason at times.
 void futex_wait(std::atomic<std::uint32_t> &word, std::uint32_t value, std::chrono::milliseconds limit);

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import array
+import re
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from handmade import handmade, mesh
-from ranks import on_ranks
+from ranks import on_processes, on_ranks
 
 import collsched
 from collsched.collective import Kind
@@ -194,10 +196,106 @@ def test_torch_tensors() -> None:
     torch = pytest.importorskip("torch")
 
     def body(communicator: Communicator) -> list[Any]:
-        x = torch.full((3,), 1.5 + communicator.rank, dtype=torch.bfloat16)
-        return [communicator.allreduce(x) is x, x.tolist()]
+        results: list[Any] = []
+        for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int32, torch.uint8):
+            x = torch.full((2, 2), 1.5 + communicator.rank).to(dtype)
+            results.append([communicator.allreduce(x) is x, x.tolist()])
+        out = torch.zeros(2)
+        communicator.allreduce(torch.ones(2), out, wait=False).wait()
+        with pytest.raises(InputError, match=r"requires a gradient: pass x\.detach\(\)"):
+            communicator.allreduce(torch.ones(2, requires_grad=True))
+        with pytest.raises(InputError, match="C-contiguous"):
+            communicator.allreduce(torch.ones(2, 3).t())
+        return [*results, out.tolist()]
 
-    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[True, [7.5] * 3]] * RANKS
+    expected = [[True, [[value] * 2] * 2] for value in (7.5, 7.5, 7.5, 6, 6)]
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[*expected, [3.0, 3.0]]] * RANKS
+
+
+def test_bfloat16_of_a_package() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+
+    def body(communicator: Communicator) -> list[float]:
+        x = np.full(3, 1.5 + communicator.rank, ml_dtypes.bfloat16)
+        return [float(value) for value in communicator.allreduce(x)]
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[7.5] * 3] * RANKS
+
+
+def test_arrays_that_only_tell_their_address() -> None:
+    class Plain:
+        def __init__(self, inner: np.ndarray[Any, Any]) -> None:
+            self.inner = inner
+            self.__array_interface__ = inner.__array_interface__
+
+    def body(communicator: Communicator) -> list[float]:
+        x = Plain(np.ones(3))
+        return communicator.allreduce(x).inner.tolist()
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[3.0] * 3] * RANKS
+
+
+def test_arrays_of_gpus_are_refused() -> None:
+    class OfCupy:
+        __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
+        shape, dtype = (3,), "float32"
+
+    class OfRocm:
+        shape, dtype = (3,), "float32"
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 10, 0
+
+    def body(communicator: Communicator) -> list[str]:
+        said = []
+        for mistake in (OfCupy(), OfRocm()):
+            with pytest.raises(InputError) as error:
+                communicator.allreduce(mistake)
+            said.append(str(error.value))
+        return said
+
+    tail = "memory; the engine works in CPU memory: copy it there, or run on the nccl or cuda engine"
+    expected = [
+        f"OfCupy of float32, shape (3,) lives in cuda {tail}",
+        f"OfRocm of float32, shape (3,) lives in rocm {tail}",
+    ]
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [expected] * RANKS
+
+
+def test_empty_makes_arrays_of_any_shape_and_gives_their_memory_back() -> None:
+    def body(communicator: Communicator) -> list[Any]:
+        resident = lambda: int(re.search(r"RssShmem:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index] # noqa: E731
+        start = resident()
+        for _ in range(20):
+            x = communicator.empty((1 << 10, 1 << 10), "float16")
+            x[:] = communicator.rank
+            communicator.allreduce(x)
+        grown = resident() - start
+        none = communicator.empty(0)
+        return [
+            x.shape,
+            str(x.dtype),
+            float(x.min()),
+            float(x.max()),
+            grown < 40 << 10,
+            communicator.allreduce(none).size,
+        ]
+
+    assert on_ranks(handmade(RANKS, Kind.ALLREDUCE), body) == [[[1024, 1024], "float16", 3.0, 3.0, True, 0]] * RANKS
+
+
+def test_several_communicators_at_once_in_different_orders() -> None:
+    plans = [handmade(RANKS, Kind.ALLREDUCE, seed=seed) for seed in range(3)]
+
+    def body(rank: int) -> list[bool]:
+        communicators = [connect(plan, tuning=Tuning(timeout=20)) for plan in plans]
+        handles = {}
+        for i in np.random.default_rng(rank).permutation(9):  # every rank begins them in an order of its own
+            which, x = i % 3, np.full(1000 + i % 3, rank)
+            handles.setdefault(which, []).append(communicators[which].allreduce(x, wait=False))
+        return [bool((handle.wait() == 3).all()) for each in handles.values() for handle in each]
+
+    assert on_processes(RANKS, body) == [[True] * 9] * RANKS
 
 
 MISTAKES: list[tuple[str, Any]] = [

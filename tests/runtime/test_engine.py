@@ -33,8 +33,11 @@ def data(plan: Handmade, dtype: str, count: int) -> list[np.ndarray[Any, Any] | 
     return inputs
 
 
-def differences(plan: Handmade, cases: list[tuple[str, int, str]], tuning: Tuning | None = None) -> list[Any]:
-    """For every rank the cases in which its output differs from the interpreter's."""
+def differences(
+    plan: Handmade, cases: list[tuple[str, int, str]], tuning: Tuning | None = None, shared: bool = False
+) -> list[Any]:
+    """For every rank the cases in which its output differs from the interpreter's. `shared`: of arrays that the others
+    can read, every case three times, the last time in place if that can be."""
     schedule = plan.schedule()
     prepared = []
     for dtype, count, op in cases:
@@ -47,11 +50,15 @@ def differences(plan: Handmade, cases: list[tuple[str, int, str]], tuning: Tunin
             given, expected = inputs[communicator.rank], outputs[communicator.rank]
             result = None if expected is None else np.full_like(expected, 77)
             before = None if given is None else given.tobytes()
-            communicator.call(given, result, op=op, count=count)
-            if expected is not None and result is not None and result.tobytes() != expected.tobytes():
-                wrong.append((dtype, count, op))
-            if given is not None and given.tobytes() != before:
-                wrong.append((dtype, count, op, "input changed"))
+            for turn in range(3 if shared else 1):
+                x, y = (as_shared(communicator, a) if shared else a for a in (given, result))
+                in_place = turn == 2 and x is not None and y is not None and x.size == y.size
+                communicator.call(x, x if in_place else y, op=op, count=count)
+                y = x if in_place else y
+                if expected is not None and y is not None and y.tobytes() != expected.tobytes():
+                    wrong.append((dtype, count, op, turn))
+                if x is not None and not in_place and x.tobytes() != before:
+                    wrong.append((dtype, count, op, turn, "input changed"))
         return wrong
 
     return on_ranks(plan, body, tuning)
@@ -63,6 +70,26 @@ def test_every_type_and_size(kind: Kind) -> None:
     ops = OPS if kind.reduces else ("sum",)
     cases = [(dtype, count, ops[i % len(ops)]) for dtype in NUMPY for i, count in enumerate((0, 1, 7, 97, 1009))]
     assert differences(plan, cases) == [[]] * 5
+
+
+def as_shared(communicator: Communicator, array: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any] | None:
+    if array is None:
+        return None
+    copy: np.ndarray[Any, Any] = communicator.empty(array.size + 3, str(array.dtype))[3:]
+    copy[:] = array
+    return copy
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_shared_arrays(kind: Kind, seed: int) -> None:
+    """Ranks read them where they are: none may be written to, or left by its owner, while it is read."""
+    options: dict[str, Any] = {"root": 3} if kind.rooted else {}
+    plan = handmade(5, kind, k=3, seed=seed, group=None if seed else [1, 3, 4], **options)
+    ops = ("sum", "avg") if kind.reduces else ("sum",)
+    cases = [("float32", count, op) for count in (0, 1, 500, 4099) for op in ops]
+    assert differences(plan, cases, SMALL, shared=True) == [[]] * 5
+    assert differences(plan, [("int16", 20_011, ops[-1])], shared=True) == [[]] * 5
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.reduces])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import threading
@@ -156,12 +157,32 @@ def test_a_rank_that_hangs_is_named_after_the_timeout() -> None:
         assert "was in call 1, allreduce of 4 float64 (sum)" in text
 
 
+def test_a_rank_that_stops_in_the_middle_is_named_with_the_step_and_the_link() -> None:
+    def body(communicator: Communicator) -> str:
+        if communicator.rank == 1:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGSTOP)).start()
+        try:
+            while True:  # one call takes thousands of rounds
+                communicator.allreduce(np.zeros(1 << 22, np.uint8))
+        except EngineError as error:
+            if communicator.rank == 0:
+                found = re.search(r"for rank 1 \(process (\d+)\)", str(error))
+                os.kill(int(found[1]) if found else 0, signal.SIGKILL)  # 0: this whole group, rather than to hang
+            return str(error)
+
+    texts = on_ranks(PLAN, body, Tuning(arena=1024, segment=64, timeout=1))
+    assert texts[1] is None
+    for text in texts[:1] + texts[2:]:
+        assert re.match(r"rank \d waited 1 s for rank 1 \(process \d+\)", text)
+        assert re.search(r" at step \d+ of \d+, chunk \d+ from rank \d to rank \d; rank \d was in call ", text)
+
+
 def test_more_memory_than_there_is_is_an_error_on_every_rank() -> None:
     def body(rank: int) -> None:
-        connect(PLAN, Tuning(arena=1 << 42, segment=1 << 40, timeout=20))
+        connect(PLAN, Tuning(arena=1 << 42, segment=1 << 40, timeout=20)).allreduce(np.ones(1))
 
     for text in on_processes(4, body):
-        assert text.startswith("EngineError: cannot reserve 351843")
+        assert text.startswith("EngineError: cannot reserve 7036")
         assert "bytes of shared memory for 4 ranks: Cannot allocate memory" in text
 
 
@@ -169,7 +190,7 @@ def test_memory_that_one_rank_cannot_map_is_an_error_on_every_rank() -> None:
     def body(rank: int) -> None:
         if rank == 1:
             resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-        connect(PLAN, Tuning(arena=256 << 20, segment=1 << 20, timeout=20))
+        connect(PLAN, Tuning(arena=256 << 20, segment=1 << 20, timeout=20)).allreduce(np.ones(1))
 
     texts = on_processes(4, body)
     assert texts[1].startswith("EngineError: cannot map ")
@@ -240,7 +261,11 @@ def test_a_program_of_another_plan_is_refused() -> None:
 
     plan = Foreign(PLAN.topology, PLAN.collective, PLAN.forests, "foreign")
     texts = on_ranks(plan, lambda communicator: communicator.allreduce(np.ones(1)))
-    assert any("the program of rank" in text and "is malformed; verify the plan" in text for text in texts if text)
+    assert any(
+        text.startswith("EngineError: rank ") and "a program is malformed; verify the plan" in text
+        for text in texts
+        if text
+    )
 
 
 def test_cases_that_cannot_be() -> None:
