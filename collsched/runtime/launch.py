@@ -80,6 +80,11 @@ class Ranks:
                 if os.getpid() == parent:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    @property
+    def processes(self) -> list[int]:
+        """The process of each rank that has not been seen to end, in rank order."""
+        return [process for _, (process, _) in sorted(self._running.items())]
+
     def watch(self, pipe: int | None = None) -> Iterator[Ended | bytes]:
         """Every rank as it ends, and what arrives on `pipe` meanwhile (the caller has closed its write end).
 

@@ -11,7 +11,7 @@ that only receives slowly its column, and a slow link a single cell; waiting for
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -77,18 +77,19 @@ class Trace:
     @cached_property
     def transfers(self) -> list[Transfer]:
         """Every piece that went from one rank to another, in the order of arrival."""
-        sent = {
-            (event.call, event.chunk, event.piece, event.rank, target): event
-            for event in self.events
-            for target in event.targets
-        }
+        # A piece may go from one rank to another twice, summed up and as the result: in the same order at both ends.
+        sent: defaultdict[tuple[int, ...], deque[Event]] = defaultdict(deque)
+        in_order = sorted(self.events, key=lambda event: event.end)
+        for event in in_order:
+            for target in event.targets:
+                sent[event.call, event.chunk, event.piece, event.rank, target].append(event)
         found = []
-        for event in self.events:
+        for event in in_order:
             for source in event.sources:
-                origin = sent.get((event.call, event.chunk, event.piece, source, event.rank))
-                if origin is None:
+                origins = sent[event.call, event.chunk, event.piece, source, event.rank]
+                if not origins:
                     raise EngineError(f"the trace lacks what rank {source} sent to rank {event.rank}; record all ranks")
-                found.append(Transfer(source, event.rank, origin, event))
+                found.append(Transfer(source, event.rank, origins.popleft(), event))
         return sorted(found, key=lambda transfer: transfer.received.end)
 
     @cached_property

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int peers_a_look = 8;
 constexpr int names_in_message = 8;
+constexpr int looks_at_ended = 2, looks_at_closed = 20;
 
 std::string rank_name(int rank) { return "rank " + std::to_string(rank); }
 
@@ -20,7 +21,7 @@ void Gate::look_around() {
   // A few peers a look: all ranks look, and a thousand must not spend their time on it.
   for (int i = 0; i < std::min(peers_a_look, ranks()); ++i) {
     watched_ = (watched_ + 1) % ranks();
-    if (watched_ != rank())
+    if (watched_ != rank() && suspect_ != watched_)
       examine(watched_);
   }
   if (suspect_)
@@ -36,14 +37,13 @@ void Gate::examine(int peer) {
   const bool ended = world_.ended(peer);
   if (control(peer).left.load(std::memory_order_acquire) >= calls_ && calls_ > 0)
     return;
-  if (ended && suspect_ == peer && ++looks_at_suspect_ > 2)
-    give_up(world_.describe(peer) + " has ended");
-  if (ended && !suspect_) {
-    suspect_ = peer; // not at once: the launcher knows how it ended, and is about to tell
+  // Not at once: a process that ends closes first, and the launcher knows how it ended, and is about to tell.
+  if ((ended || closed) && !suspect_) {
+    suspect_ = peer;
     looks_at_suspect_ = 0;
+  } else if (suspect_ == peer && ++looks_at_suspect_ > (ended ? looks_at_ended : looks_at_closed)) {
+    give_up(world_.describe(peer) + (ended ? " has ended" : " has closed its communicator"));
   }
-  if (closed && !ended)
-    give_up(world_.describe(peer) + " has closed its communicator");
 }
 
 // Those who have not come; if all have, the one at the end of the chain of ranks that wait for one another.
@@ -72,7 +72,7 @@ std::string Gate::late_peers() const {
 
 std::string Gate::describe_wait() const {
   if (awaited_.step < 0)
-    return "";
+    return awaited_.peer < 0 ? "" : ", which still reads from " + rank_name(rank());
   std::string text = " at step " + std::to_string(awaited_.step + 1) + " of " + std::to_string(awaited_.steps);
   if (awaited_.peer >= 0)
     text += ", chunk " + std::to_string(awaited_.chunk) + " from " + rank_name(awaited_.peer) + " to " + rank_name(rank());
