@@ -22,6 +22,7 @@ ENV_FD, ENV_RANK = "COLLSCHED_SHM_FD", "COLLSCHED_RANK"
 ENV_RANKS, ENV_TIMEOUT = "COLLSCHED_RANKS", "COLLSCHED_TIMEOUT"
 MAX_RANKS = 1024
 _LINE = 64
+_ARENA, _ARENAS = 1 << 20, 32 << 20  # bytes of one arena, of all together
 _CODES = {name: code for names in (DTYPES, OPS) for code, name in enumerate(names)}
 
 
@@ -30,13 +31,18 @@ class Tuning:
     """Sizes of the engine, the same on all ranks.
 
     `arena`: bytes of the buffer that are in flight at once; each rank keeps two arenas in shared memory, and a call on
-    more data takes several rounds. `segment`: bytes that hop from rank to rank at once. `timeout`: seconds without
-    progress after which a wait is an error.
+    more data takes several rounds. None: 1 MiB, less where many ranks share the caches. `segment`: bytes that hop from
+    rank to rank at once. `timeout`: seconds without progress after which a wait is an error.
     """
 
-    arena: int = 256 << 10
-    segment: int = 32 << 10
+    arena: int | None = None
+    segment: int = 64 << 10
     timeout: float = 300.0
+
+    def row(self, ranks: int, chunks: int) -> int:
+        """Bytes of an arena: at least 1 KiB a chunk, for the rounds of many chunks."""
+        arena = min(_ARENA, _ARENAS // ranks) if self.arena is None else self.arena
+        return -(-max(arena, chunks << 10) // _LINE) * _LINE
 
 
 @dataclass(slots=True)
@@ -98,8 +104,7 @@ class ShmEngine:
             ),
             chunks=chunks,
             slots=wiring.slots.total,
-            # room for the rounds of many chunks: 1 KiB each at least
-            row_bytes=-(-max(tuning.arena, chunks << 10) // _LINE) * _LINE,
+            row_bytes=tuning.row(self.ranks, chunks),
             segment_bytes=tuning.segment,
             divisor=self._members,
             layout=rank_plan.role.ranges,
