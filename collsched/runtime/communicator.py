@@ -118,10 +118,18 @@ class Communicator:
         """The root's `x` is a whole buffer; every rank gets its shard in `out` (the root: or in a new array)."""
         return self._call(Kind.SCATTER, x, out, "sum", dtype, count, wait)
 
-    def all_to_all(self, x: Array = None, out: Array = None, *, dtype: str | None = None, wait: bool = True) -> Any:
+    def all_to_all(
+        self,
+        x: Array = None,
+        out: Array = None,
+        *,
+        dtype: str | None = None,
+        count: int | None = None,
+        wait: bool = True,
+    ) -> Any:
         """`x` has a part for every rank, in rank order; this rank gets its part of every rank's, in rank order, in
-        `out` or a new array. Part j of m elements on n ranks begins at ⌊j × m / n⌋."""
-        return self._call(Kind.ALL_TO_ALL, x, out, "sum", dtype, None, wait)
+        `out` or a new array. Parts of one size: part j of m elements on n ranks begins at ⌊j × m / n⌋."""
+        return self._call(Kind.ALL_TO_ALL, x, out, "sum", dtype, count, wait)
 
     def call(self, x: Array = None, out: Array = None, *, op: str = "sum", **options: Any) -> Any:
         """The plan's collective, whichever it is, with the arguments of its own method."""
