@@ -289,9 +289,11 @@ class Network:
         np.add.at(on_path, subflows.path, weight)
         np.add.at(carried, links, np.repeat(on_path, np.diff(ptr)))
         up, down = self.access(subflows.flow, subflows.path)
-        switched = np.flatnonzero(self.first[subflows.path] != NO_PORT)
         np.add.at(carried, up, weight)
-        np.add.at(carried, down[switched], weight[switched])
+        if (self.first == NO_PORT).any():
+            switched = np.flatnonzero(self.first[subflows.path] != NO_PORT)
+            down, weight = down[switched], weight[switched]
+        np.add.at(carried, down, weight)
         return carried
 
 

@@ -25,6 +25,7 @@ class Ports:
     link: I32  # [ports]
     key: I64  # [ports] rank · nodes + switch, ascending
     nodes: int
+    single: bool  # every rank has one port
 
     @classmethod
     def of(cls, rank: I64, switch: I64, link: I64, ranks: int, nodes: int) -> Ports:
@@ -32,7 +33,8 @@ class Ports:
         keys = rank * nodes + switch
         order = np.argsort(keys)
         begin = np.searchsorted(rank[order], np.arange(ranks + 1))
-        return cls(begin.astype(np.int64), link[order].astype(np.int32), keys[order], nodes)
+        single = bool((np.diff(begin) == 1).all())
+        return cls(begin.astype(np.int64), link[order].astype(np.int32), keys[order], nodes, single)
 
     def number(self, rank: NDArray[Any], switch: NDArray[Any]) -> I32:
         """The port of each rank (rank number) to a switch, which must exist; NO_PORT where the switch is none."""
@@ -41,5 +43,5 @@ class Ports:
 
     def links(self, rank: NDArray[Any], port: NDArray[Any]) -> I32:
         """The links of these ports."""
-        found: I32 = self.link[self.begin[rank] + port]
+        found: I32 = self.link[rank if self.single else self.begin[rank] + port]
         return found

@@ -59,8 +59,9 @@ def replan(
     now, old = _without(network.with_flows(flows), left, rates)
     lost = old < 0
     left = Subflows(left.flow, left.offset, left.bytes, np.where(lost, now.paths.begin[now.paths.pair[left.flow]], old))
-    base = _move(now, left, lost)
-    staying, limit = _limits(now, left, lost, rates)
+    background = _without_these(now, left, lost)
+    base = _move(now, left, lost, background)
+    staying, limit = _limits(now, background, rates)
     target = max(staying, limit)
     if not within(now, base, target):
         base = along_chains(now, left, lost | _surplus(now, left, lost, rates, target), target) or base
@@ -69,8 +70,8 @@ def replan(
     else:
         found = tidy(_shift(now, base, lost, rates, target))
     congestion = now.congestion(now.loads(found))
-    moved, least = changed(left, lost, found), least_changed(now, left, lost, congestion)
-    return Replan(now, found, left, moved, least, congestion)
+    least = least_changed(now, left, lost, congestion) if any(rates.values()) or congestion < staying else lost.sum()
+    return Replan(now, found, left, changed(left, lost, found), int(least), congestion)
 
 
 def _without(network: Network, left: Subflows, rates: Mapping[int, Fraction]) -> tuple[Network, I64]:
@@ -111,12 +112,16 @@ def _found_anew(network: Network, left: Subflows, rates: Mapping[int, Fraction])
     return now, np.array(old, np.int64)
 
 
-def _move(network: Network, left: Subflows, lost: np.ndarray) -> Subflows:
-    """`left` with the lost subflows whole on the emptiest paths."""
+def _without_these(network: Network, left: Subflows, lost: np.ndarray) -> I64:
+    """[links] bytes of the subflows that are not lost."""
+    return network.loads(left) - network.loads(left.take(np.flatnonzero(lost)))
+
+
+def _move(network: Network, left: Subflows, lost: np.ndarray, background: I64) -> Subflows:
+    """`left` with the lost subflows whole on the emptiest paths, beside `background` (bytes on each link)."""
     moving = np.flatnonzero(lost)
     if not len(moving):
         return left
-    background = network.loads(left.take(np.flatnonzero(~lost)))
     pairs, pair = np.unique(network.paths.pair[left.flow[moving]], return_inverse=True)
     few, kept = narrow(network, left.flow[moving], pairs, pair.astype(np.int32))
     flows = Flows(few.flows.src, few.flows.dst, left.bytes[moving])
@@ -137,6 +142,8 @@ def _spread(
 ) -> Subflows:
     """`base`, or better: subflows cut and spread by the linear program, of ever more links until it is proven that
     nothing is better."""
+    if within(network, base, limit):
+        return base
     best, tried = base, False
     for free in _ever_more(network, left, lost, rates, target):
         if within(network, best, limit) or ((tried or within(network, best, target)) and _optimal(network, best)):
@@ -168,7 +175,8 @@ def _shift(
     if within(network, base, target):
         return base
     movable = lost | _on_changed(network, base, rates, target)
-    return _better(network, base, _move(network, base, movable & (base.bytes > 0)))
+    movable &= base.bytes > 0
+    return _better(network, base, _move(network, base, movable, _without_these(network, base, movable)))
 
 
 def _better(network: Network, one: Subflows, other: Subflows) -> Subflows:
@@ -183,14 +191,12 @@ def _optimal(network: Network, found: Subflows) -> bool:
     return within(network, found, _cut_near(network, np.array([fullest])))
 
 
-def _limits(
-    network: Network, left: Subflows, lost: np.ndarray, rates: Mapping[int, Fraction]
-) -> tuple[Fraction, Fraction]:
+def _limits(network: Network, staying: I64, rates: Mapping[int, Fraction]) -> tuple[Fraction, Fraction]:
     """What the fullest link takes where nothing has changed, and what is proven around the changed links (seconds)."""
     touched = np.array(sorted(rates), np.int64)
-    staying = network.loads(left.take(np.flatnonzero(~lost)))
-    staying[touched] = 0
-    return network.congestion(staying), _cut_near(network, touched)
+    unchanged = staying.copy()
+    unchanged[touched] = 0
+    return network.congestion(unchanged), _cut_near(network, touched)
 
 
 def _cut_near(network: Network, links: I64) -> Fraction:
