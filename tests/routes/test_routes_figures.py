@@ -82,9 +82,9 @@ def test_epsilon_takes_fewer_pieces_than_exact() -> None:
 def test_four_thousand_hosts_are_planned_in_seconds(traffic: str) -> None:
     topology = leaf_spine(64, 64, 64)
     wanted = strided_ring(64, 64, MIB) if traffic == "ring" else permutation(4096, MIB)
-    start = time.perf_counter()
+    start = time.process_time()
     plan = plan_flows(topology, wanted, mode="exact")
-    assert time.perf_counter() - start < 10  # 2 s on a machine with nothing else to do
+    assert time.process_time() - start < 5  # below 1 s on a machine with nothing else to do
     assert (plan.splits, plan.congestion) == (0, plan.spray)
 
 
