@@ -120,9 +120,8 @@ def _show_prices(console: Console, topology: Topology, proven: Limit) -> None:
         name = f"{topology.nodes[first.src].name} → {topology.nodes[first.dst].name}"
         count = f"{len(links):,} links such as {name}" if len(links) > 1 else name
         views.row(console, "", f"limited by {count} of {views.rate(bandwidth)}")
-    if not proven.reached:
-        reached = views.share(proven.bound.ratio, proven.reached_ratio)
-        views.row(console, "", f"paths are known to reach {reached} of it")
+    reached = views.share(proven.bound.ratio, proven.reached_ratio)
+    views.row(console, "", "paths reach it exactly" if proven.reached else f"paths are known to reach {reached} of it")
 
 
 def describe_cuts(topology: Topology, collective: Collective, phases: Sequence[Optimum]) -> list[str]:
