@@ -65,7 +65,7 @@ def _members(topology: Topology, group: str | None, stride: int) -> list[int]:
 
 def plan_phases(plan: Plan, size: int) -> list[Phase]:
     """What the ranks of a plan send one another in each phase, in bytes of a buffer of `size`, rounded up."""
-    phases = []
+    plan, phases = plan.at(size), []
     for number, forest in enumerate(plan.forests):
         if forest.routes.switches(plan.topology):
             raise InputError(

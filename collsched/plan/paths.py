@@ -75,6 +75,7 @@ def _seconds(plan: Plan) -> tuple[float, Fraction]:
 def compare(plan: Plan, mode: Literal["spray", "ecmp"], seed: int = 0) -> Comparison:
     """The plan, with the segments that are best for it, beside the same transfers without pinned paths. Raises
     InputError for a plan too large to simulate."""
+    plan = plan.at(plan.size)
     whole = plan.schedule()
     if whole.routes.switches(plan.topology):
         raise InputError(
