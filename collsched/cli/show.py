@@ -163,14 +163,16 @@ def _draw_plan(console: Console, plan: Plan, proven: Limit, times: Times) -> Non
 def _draw_trees(console: Console, plan: Plan) -> None:
     """Kinds of trees of each forest, and one tree of the most frequent kind."""
     from collsched.cli import _views as views
+    from collsched.collective import Kind
     from collsched.report.trees import outline, tree_kinds
     from collsched.topology.names import compress
 
     nodes = plan.topology.nodes
     for forest in plan.forests:
+        one = "path" if plan.collective.kind is Kind.ALL_TO_ALL else f"{forest.direction}-tree"
         kinds = tree_kinds(plan.topology, forest)
         for number, kind in enumerate(kinds[:MOST_KINDS]):
-            what = f"{kind.copies:,} × {forest.direction}-tree" if kind.copies > 1 else f"1 {forest.direction}-tree"
+            what = f"{kind.copies:,} × {one}" if kind.copies > 1 else f"1 {one}"
             crossed = ", ".join(f"{count:,} × {name}" for name, count in kind.crossings)
             views.row(console, "" if number else "trees", f"{what}, {views.plural(kind.depth, 'hop')} deep: {crossed}")
         if len(kinds) > MOST_KINDS:

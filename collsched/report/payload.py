@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from collsched import __version__
+from collsched.collective import Kind
 from collsched.forest.optimum import Cut
 from collsched.ir.schedule import REDUCE
 from collsched.plan import Plan
@@ -190,7 +191,7 @@ def _loads(topology: Topology, share: Any) -> list[dict[str, Any]]:
 def _trees(topology: Topology, plan: Plan) -> list[dict[str, Any]]:
     return [
         {
-            "direction": forest.direction,
+            "name": "paths" if plan.collective.kind is Kind.ALL_TO_ALL else f"{forest.direction}-trees",
             "kinds": [
                 {"trees": kind.trees, "copies": kind.copies, "depth": kind.depth, "crossings": list(kind.crossings)}
                 for kind in tree_kinds(topology, forest)[:8]

@@ -90,8 +90,8 @@ function trees(data) {
   const {plan} = data, moving = plan.trees.filter(({kinds}) => kinds.length);
   const alike = moving.length === 2 && JSON.stringify(moving[0].kinds) === JSON.stringify(moving[1].kinds);
   const crossed = kind => kind.crossings.flatMap(([name, count], i) => [i ? make("br") : "", `${count.toLocaleString("en")} × ${name}`]);
-  const tables = (alike ? moving.slice(1) : moving).map(({direction, kinds}) => make("div", {class: "scroll"}, make("table", {},
-    make("thead", {}, make("tr", {}, make("th", {scope: "col"}, alike ? "in- and out-trees, each" : `${direction}-trees`), make("th", {scope: "col"}, "hops deep"), make("th", {scope: "col"}, "each crosses"))),
+  const tables = (alike ? moving.slice(1) : moving).map(({name, kinds}) => make("div", {class: "scroll"}, make("table", {},
+    make("thead", {}, make("tr", {}, make("th", {scope: "col"}, alike ? "in- and out-trees, each" : name), make("th", {scope: "col"}, "hops deep"), make("th", {scope: "col"}, "each crosses"))),
     make("tbody", {}, ...kinds.map(kind => make("tr", {}, make("td", {}, kind.trees.toLocaleString("en"), kind.copies > kind.trees ? make("small", {}, `for ${kind.copies.toLocaleString("en")}`) : ""),
       make("td", {}, String(kind.depth)), make("td", {}, ...crossed(kind))))))));
   $("below").append(make("div", {class: "card"}, make("h2", {}, "Trees"), make("p", {class: "note"}, "Those that look alike in one row, the most frequent first."), ...tables));
