@@ -154,6 +154,12 @@ def _verified(plan: Plan, segments: int) -> Schedule:
 
     schedule = plan.schedule(segments)
     verify(plan.topology, schedule)
+    if switches := schedule.routes.switches(plan.topology):
+        name = plan.topology.nodes[switches[0]].name
+        raise InputError(
+            f"the plan needs switches that copy or sum data, such as {name}; the format moves data between ranks only: "
+            "compile with --in-network off, or export --to transfers"
+        )
     return schedule
 
 

@@ -43,7 +43,7 @@ def traces(topology: Topology, schedule: Schedule, size: int) -> Iterator[bytes]
     """
     messages = _messages()
     collective = schedule.collective
-    lo, hi = schedule.chunks.ranges(collective, size * collective.buffers)
+    lo, hi = schedule.chunks.ranges(collective, collective.total(size))
     if np.bincount(schedule.transfers.route, minlength=1).max() >= 1 << 31:
         raise InputError("a pair of ranks exchanges more than 2³¹ messages; export with fewer --segments")
     head = messages["GlobalMetadata"](version=SCHEMA)

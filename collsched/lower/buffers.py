@@ -29,21 +29,24 @@ from collsched.collective import PROMISES, Collective, Kind, holders
 from collsched.errors import InputError
 from collsched.ir.placement import Copy, Move, Placement, Spot
 from collsched.ir.schedule import REDUCE, Chunks, Schedule
+from collsched.lower.programs import check_ranks_alone
 from collsched.topology.model import Topology
 
 MAX_UNITS = 1 << 16  # what is told apart in a buffer
 KINDS = (Kind.ALLREDUCE, Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.BROADCAST, Kind.REDUCE, Kind.ALL_TO_ALL)
+_ONE_COUNT = (Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.ALL_TO_ALL)
 
 
 def place(topology: Topology, schedule: Schedule, *, in_place: bool = False) -> Placement:
     """Put the transfers of a schedule on input, output and scratch; linear in transfers.
 
     Ranks are numbered by their position in the group. Raises InputError for a collective that GPU runtimes do not call,
-    for ranks outside the group that relay, for unequal shards of an allgather or reduce-scatter, and for an all-to-all
-    in place.
+    for ranks outside the group that relay, for unequal shards where a call has one count, and for an all-to-all in
+    place; MissingComponentError for switches that copy or sum.
     """
     collective = schedule.collective
     _check(collective, in_place)
+    check_ranks_alone(topology, schedule.routes)
     member = {rank: i for i, rank in enumerate(collective.group)}
     spots = _Spots(collective, schedule.chunks, in_place)
     moves: list[Move] = []
@@ -83,9 +86,9 @@ def place(topology: Topology, schedule: Schedule, *, in_place: bool = False) -> 
 def _check(collective: Collective, in_place: bool) -> None:
     if collective.kind not in KINDS:
         raise InputError(f"{collective.kind}: GPU runtimes do not call it; choose {', '.join(KINDS)}")
-    if collective.kind in (Kind.ALLGATHER, Kind.REDUCE_SCATTER) and len(set(collective.shards)) > 1:
+    if collective.kind in _ONE_COUNT and len(set(collective.shards)) > 1:
         raise InputError(
-            f"{collective.kind} of unequal shards: a call gives all ranks one count; compile without --shards"
+            f"{collective.kind} of unequal shards: a call has one count; compile without --shards or --matrix"
         )
     if collective.kind is Kind.ALL_TO_ALL and in_place:
         raise InputError("all-to-all in place would overwrite what is still to be sent; export it out of place")
@@ -103,11 +106,8 @@ def rows(topology: Topology, schedule: Schedule) -> Iterator[tuple[int, int, int
     """(chunk, src, dst, reduces, last member of the join or −1) of every transfer, in order."""
     rank_of = np.full(len(topology.nodes), -1, np.int64)
     rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
-    routes, transfers, joins = schedule.routes, schedule.transfers, schedule.joins
-    src = np.fromiter((link.src for link in topology.links), np.int64, len(topology.links))
-    dst = np.fromiter((link.dst for link in topology.links), np.int64, len(topology.links))
-    first, last = src[routes.links[routes.ptr[:-1]]], dst[routes.links[routes.ptr[1:] - 1]]
-    ends = rank_of[first][transfers.route].tolist(), rank_of[last][transfers.route].tolist()
+    transfers, joins = schedule.transfers, schedule.joins
+    ends = [rank_of[nodes][transfers.route].tolist() for nodes in schedule.routes.ends(topology)]
     members = np.append(joins.member, -1)[joins.ptr[1:] - 1]  # ascending, so the last is the latest
     after = np.where(np.diff(joins.ptr) > 0, members, -1)[transfers.join].tolist()
     return zip(transfers.chunk.tolist(), *ends, (transfers.op == REDUCE).tolist(), after, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from collsched.cli import _runtimes
 from collsched.cli.main import main
 from collsched.plan import Plan
 
@@ -51,8 +52,9 @@ def test_defaults_and_json(plans: Path) -> None:
     assert len(traces["files"]) == 16 and traces["files"][3] == str(plans / "boxes-chakra" / "trace.3.et")
 
 
-def test_segments_are_as_many_as_fit(plans: Path) -> None:
+def test_segments_are_as_many_as_fit(plans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan would have more; fewer fit the executor, and the number that is asked for is the one that is taken."""
+    monkeypatch.setattr(_runtimes, "MOST_MOVES", 2000)
     plan = str(plans / "mesh.cs")
     chosen = json.loads(run(["export", plan, "--to", "mscclpp-json", "--json", "--force"]))
     assert 1 < chosen["segments"] <= Plan.load(plan).segments and chosen["operations"] <= 64

@@ -49,15 +49,18 @@ def star(ranks: int) -> Topology:
     return Topology("star", tuple(nodes), tuple(Link(src, dst, Fraction(100)) for src, dst in ends))
 
 
-def grown(seed: int, kind: Kind) -> Plan:
-    """Random trees on a random fabric: any shapes, any weights; hosts at random, so that some ranks share memory."""
+def grown(seed: int, kind: Kind, *, free: bool = False) -> Plan:
+    """Random trees on a random fabric, of any shapes and weights; `free`: of a group in which others relay, and of
+    unequal shards where calls of a runtime have equal ones."""
     rng = random.Random(seed)
     topology = growth.fabric(rng, rng.randint(1, 6), rng.randint(0, 3))
+    ranks = range(len(topology.ranks))
+    group = tuple(sorted(rng.sample(ranks, rng.randint(1, len(ranks))))) if free else tuple(ranks)
     if kind is Kind.ALL_TO_ALL:
-        return compile(topology, kind)
-    collective = growth.collective(rng, topology, kind)
-    if kind in (Kind.ALLGATHER, Kind.REDUCE_SCATTER):
-        collective = type(collective)(kind, collective.group, collective.owners, (1,) * len(collective.group))
+        return compile(topology, kind, group=group)
+    collective = growth.collective(rng, topology, kind, group)
+    if kind in (Kind.ALLGATHER, Kind.REDUCE_SCATTER) and not free:
+        collective = type(collective)(kind, group, collective.owners, (1,) * len(group))
     phases = directions(kind)
     forests = tuple(growth.grow(rng, topology, collective, reverse=r, k=rng.randint(1, 3)) for r in phases)
     return Plan(topology, collective, forests, tuple(optimum(problem(topology, collective, reverse=r)) for r in phases))

@@ -7,12 +7,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from exported import compiled, grown
+from exported import compiled, grown, star
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_export_transfers import plan_of
 
 from collsched.collective import KINDS, Kind
+from collsched.compiler import compile
 from collsched.errors import VerificationError
 from collsched.export import chakra
 from collsched.export.check.chakra import check_chakra
@@ -26,7 +26,7 @@ def exported(plan: Plan, size: int, segments: int = 1) -> list[bytes]:
 
 def moved(plan: Plan, size: int, segments: int) -> Counter[tuple[int, int]]:
     schedule = plan.schedule(segments)
-    lo, hi = schedule.chunks.ranges(plan.collective, size * plan.collective.buffers)
+    lo, hi = schedule.chunks.ranges(plan.collective, plan.collective.total(size))
     count: Counter[tuple[int, int]] = Counter()
     for chunk, src, dst, _, _ in rows(plan.topology, schedule):
         count[src, dst] += int(hi[chunk] - lo[chunk])
@@ -42,7 +42,7 @@ def moved(plan: Plan, size: int, segments: int) -> Counter[tuple[int, int]]:
 )
 def test_traces_do_their_collective(seed: int, kind: Kind, size: int, segments: int) -> None:
     """Unequal shards, relays outside the group and chunks of no bytes included."""
-    plan = grown(seed, kind) if kind is Kind.ALL_TO_ALL else plan_of(random.Random(seed), kind, subset=True)
+    plan = grown(seed, kind, free=True)
     traces = exported(plan, size, segments)
     assert check_chakra(traces, plan.collective, size) == moved(plan, size, segments)
 
@@ -117,7 +117,7 @@ def test_broken_traces_are_refused(mutation: str, kind: Kind) -> None:
 def test_what_the_library_reads(golden: Any) -> None:
     """The fields under their names, in the order of the file."""
     lines = []
-    for rank, trace in enumerate(exported(plan_of(random.Random(4), Kind.ALLREDUCE), 1000)):
+    for rank, trace in enumerate(exported(compile(star(3), Kind.ALLREDUCE), 1000)):
         head, nodes = decoded(trace)
         lines.append(f"rank {rank}, schema {head.version}: {', '.join(entry.name for entry in head.attr)}")
         for node in nodes:

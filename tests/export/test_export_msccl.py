@@ -1,4 +1,4 @@
-"""MSCCL algorithm files: what is exported loads, does its collective and keeps the plan's traffic; what is broken does not."""
+"""MSCCL algorithm files: what is exported loads, does its collective, keeps the traffic; what is broken does not."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def test_many_ranks_spread_over_channels() -> None:
     assert load_msccl(msccl(placement), placement) == moved(placement)
     assert 'nchannels="2"' in msccl(placement)
     together = replace(LOADERS["executor"], peers=99)
-    with pytest.raises(
-        InputError, match="“peers of a channel”: rank 0 has 35, at most 32 are allowed; choose a profile"
-    ):
+    with pytest.raises(InputError, match="“peers of a channel”: rank 0 has 35, at most 32 are allowed"):
         load_msccl(msccl(placement, together), placement)
 
 
@@ -107,7 +105,7 @@ def test_every_dependency_is_needed(kind: Kind, in_place: bool) -> None:
     waiting = [i for i, line in enumerate(text.split("\n")) if "<step" in line and 'depid="-1"' not in line]
     assert waiting or kind is Kind.ALL_TO_ALL
     for line in random.Random(1).sample(waiting, min(12, len(waiting))):
-        with pytest.raises(VerificationError, match="race|reads|stops"):
+        with pytest.raises(VerificationError, match=r"race|reads|stops"):
             load_msccl(changed(text, line, depid=-1, deps=-1), placement)
 
 
@@ -154,7 +152,8 @@ def test_broken_files_are_refused(seed: int, kind: Kind) -> None:
 
 def test_the_reader_executes_every_type_of_step() -> None:
     """Three ranks in a row, an allreduce: up with rrcs, down with rcs; and the same with scratch, re, nop and cpy."""
-    step = '<step s="{}" type="{}" srcbuf="{}" srcoff="0" dstbuf="{}" dstoff="0" cnt="1" depid="{}" deps="{}" hasdep="{}"/>\n'
+    step = '<step s="{}" type="{}" srcbuf="{}" srcoff="0" dstbuf="{}" dstoff="0" cnt="1" '
+    step += 'depid="{}" deps="{}" hasdep="{}"/>\n'
     block = '<tb id="{}" send="{}" recv="{}" chan="0">\n{}</tb>\n'
     gpu = '<gpu id="{}" i_chunks="1" o_chunks="1" s_chunks="{}">\n{}</gpu>\n'
     head = (
@@ -178,17 +177,16 @@ def test_the_reader_executes_every_type_of_step() -> None:
     for middle in (fused, plain):
         text = head.format(rank0() + gpu.format(1, 1, middle) + rank2)
         assert check_msccl(text, "executor", ranks=3, kind="allreduce") == count
+    waits_for_copy = plain.replace('depid="0" deps="0"', 'depid="1" deps="0"')  # twice, and never for the arrival
     broken = {
         "once": head.format(rank0() + gpu.format(1, 1, plain.replace('srcbuf="s"', 'srcbuf="i"')) + rank2),
-        "race": head.format(rank0() + gpu.format(1, 1, plain.replace('type="re" srcbuf="s"', 'type="re" srcbuf="s"').replace(
-            'type="nop" srcbuf="i" srcoff="0" dstbuf="o" dstoff="0" cnt="1" depid="0"',
-            'type="nop" srcbuf="i" srcoff="0" dstbuf="o" dstoff="0" cnt="1" depid="1"')) + rank2),
-        "nop": head.format(rank0() + gpu.format(1, 1, plain.replace('depid="1" deps="0"', 'depid="-1" deps="-1"')) + rank2),
+        "race": head.format(rank0() + gpu.format(1, 1, waits_for_copy) + rank2),
+        "nop": head.format(rank0() + gpu.format(1, 1, plain.replace('depid="1"', 'depid="-1"')) + rank2),
         "peer": head.format(rank0("rcs") + gpu.format(1, 1, fused) + rank2),
         "type": head.format(rank0("put") + gpu.format(1, 1, fused) + rank2),
         "form": "\n" + head.format(rank0() + gpu.format(1, 1, fused) + rank2),
         "buffers": head.format(rank0() + gpu.format(1, 1, fused).replace('o_chunks="1"', 'o_chunks="2"') + rank2),
-    }  # fmt: skip
+    }
     for rule, text in broken.items():
         with pytest.raises(VerificationError, match=f"“{rule}”"):
             check_msccl(text, "executor", ranks=3, kind="allreduce")
@@ -196,7 +194,8 @@ def test_the_reader_executes_every_type_of_step() -> None:
 
 def test_circles_are_found() -> None:
     """Two ranks that both send before they receive: fine with buffers, a deadlock without."""
-    step = '<step s="{}" type="{}" srcbuf="i" srcoff="{}" dstbuf="o" dstoff="{}" cnt="1" depid="-1" deps="-1" hasdep="0"/>\n'
+    step = '<step s="{}" type="{}" srcbuf="i" srcoff="{}" dstbuf="o" dstoff="{}" cnt="1" '
+    step += 'depid="-1" deps="-1" hasdep="0"/>\n'
     gpus = ""
     for rank in (0, 1):
         inside = step.format(0, "s", 0, rank) + step.format(1, "r", 0, 1 - rank) + step.format(2, "cpy", 0, rank)

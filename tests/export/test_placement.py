@@ -49,7 +49,7 @@ def test_what_has_no_place() -> None:
     with pytest.raises(InputError, match="into 70003 units, allowed are 65536; compile with fewer trees"):
         placed(plan)
     unequal = compile(star(3), Kind.ALLGATHER, shards={"gpu0": 1, "gpu1": 2, "gpu2": 1})
-    with pytest.raises(InputError, match="allgather of unequal shards: .*compile without --shards"):
+    with pytest.raises(InputError, match=r"allgather of unequal shards: .*compile without --shards"):
         placed(unequal)
     with pytest.raises(InputError, match="all-to-all in place"):
         placed(compiled("one A100 box", Kind.ALL_TO_ALL), in_place=True)

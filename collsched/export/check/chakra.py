@@ -91,9 +91,8 @@ def _schedule(
 ) -> Schedule:
     """Transfers in the order of `keys`; chunks are the byte ranges that occur, and what is left of each shard."""
     spans = sorted({(sends[key].attributes["offset"], sends[key].attributes["comm_size"]) for key in keys})
-    borders = [
-        w * size * collective.buffers // sum(collective.shards) for w in accumulate(collective.shards, initial=0)
-    ]
+    total = collective.total(size)
+    borders = [weight * total // sum(collective.shards) for weight in accumulate(collective.shards, initial=0)]
     rows = _chunks(spans, borders)
     number = {(borders[shard] + offset, length): i for i, (shard, offset, length, _) in enumerate(rows)}
     columns = np.array(rows, np.int64).reshape(-1, 4).T
