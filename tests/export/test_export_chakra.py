@@ -33,7 +33,7 @@ def moved(plan: Plan, size: int, segments: int) -> Counter[tuple[int, int]]:
     return +count
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from((*KINDS, Kind.ALL_TO_ALL)),

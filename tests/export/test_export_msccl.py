@@ -15,26 +15,29 @@ from hypothesis import strategies as st
 from collsched.collective import Kind
 from collsched.compiler import compile
 from collsched.errors import InputError, VerificationError
-from collsched.export.check.msccl import RULES, check_msccl
+from collsched.export.check.msccl import RULES, check_msccl, load_algorithm
 from collsched.ir.blocks import LOADERS
 from collsched.lower.buffers import KINDS
 
-LARGE = ("two MI250 boxes", None)  # 83 trees a rank: seconds to execute
 PROFILES = tuple(LOADERS)
+THREE = (Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.ALLREDUCE)
 
 
 @pytest.mark.parametrize("trees", [None, 1])
-@pytest.mark.parametrize("kind", [Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.ALLREDUCE])
+@pytest.mark.parametrize("kind", THREE)
 @pytest.mark.parametrize("fabric", FABRICS)
-def test_machines_fit_all_loaders(fabric: str, kind: Kind, trees: int | None) -> None:
-    plan = compiled(fabric, kind, trees)
-    profiles = ["rccl"] if (fabric, trees) == LARGE else PROFILES
-    for profile in profiles if (fabric, trees) != LARGE or kind is Kind.ALLREDUCE else []:
-        placement = placed(plan, in_place=profile == "rccl")
-        assert load_msccl(msccl(placement, profile), placement, profile) == moved(placement)
+def test_machines_fit_a_loader(fabric: str, kind: Kind, trees: int | None) -> None:
+    """Each loader comes to each machine with one of the collectives."""
+    placement = placed(compiled(fabric, kind, trees), in_place=trees is None)
+    if (fabric, trees) == ("two MI250 boxes", None):  # executing it takes seconds
+        if kind is Kind.ALLREDUCE:
+            load_algorithm(msccl(placement, "rccl"), "rccl")
+        return
+    profile = PROFILES[(tuple(FABRICS).index(fabric) + THREE.index(kind)) % len(PROFILES)]
+    assert load_msccl(msccl(placement, profile), placement, profile) == moved(placement)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(KINDS),
@@ -104,17 +107,17 @@ def test_every_dependency_is_needed(kind: Kind, in_place: bool) -> None:
     text = msccl(placement)
     waiting = [i for i, line in enumerate(text.split("\n")) if "<step" in line and 'depid="-1"' not in line]
     assert waiting or kind is Kind.ALL_TO_ALL
-    for line in random.Random(1).sample(waiting, min(12, len(waiting))):
+    for line in random.Random(1).sample(waiting, min(6, len(waiting))):
         with pytest.raises(VerificationError, match=r"race|reads|stops"):
             load_msccl(changed(text, line, depid=-1, deps=-1), placement)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from([Kind.ALLGATHER, Kind.REDUCE_SCATTER, Kind.ALLREDUCE]))
 def test_broken_files_are_refused(seed: int, kind: Kind) -> None:
     """A swapped chunk, a wrong offset, a changed count, a lost or doubled step, another channel, a silent producer."""
     rng = random.Random(seed)
-    placement = placed(compiled("one MI250 box", kind))
+    placement = placed(compiled("one MI250 box", kind, 1))
     text = msccl(placement)
     lines = text.split("\n")
     line = rng.choice(steps(text, "s", "r", "rrc"))
@@ -212,9 +215,9 @@ def test_circles_are_found() -> None:
 def test_limits_are_told_by_name() -> None:
     """A file made for a loader without limits breaks each limit of the real one, and says which."""
     one = placed(compiled("one A100 box", Kind.ALLREDUCE))
-    large = placed(compiled("two A100 boxes", Kind.ALLREDUCE))
+    large = placed(compile(star(3), Kind.ALLREDUCE), 70)
     text = msccl(one)
-    endless = replace(LOADERS["rccl"], steps=10**6, blocks=10**6, channels=10**6, count=1)
+    endless = replace(LOADERS["rccl"], steps=10**6, blocks=10**6, channels=10**6)
     line = steps(text, "s")[0]
     broken = {
         "steps of a block": (msccl(large, endless), large),
@@ -234,8 +237,8 @@ def test_limits_are_told_by_name() -> None:
 
 def test_loaders_differ() -> None:
     """What one loader holds another refuses; the names of collectives differ too."""
-    placement = placed(compiled("two A100 boxes", Kind.ALLREDUCE))
-    text = msccl(placement, replace(LOADERS["msccl"], count=1))
+    placement = placed(compile(star(3), Kind.ALLGATHER), 70)
+    text = msccl(placement, "msccl")
     assert load_msccl(text, placement, "msccl") == moved(placement)
     with pytest.raises(InputError, match="“steps of a block”"):
         load_msccl(text, placement, "rccl")

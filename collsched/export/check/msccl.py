@@ -137,8 +137,17 @@ def check_msccl(text: str, profile: str, *, ranks: int, kind: str, root: int | N
     where a limit of the loader is exceeded, VerificationError where the file is malformed or does not do what the
     call owes.
     """
-    algo = _parse(text)
-    limits = PROFILES[profile]
+    algo, limits = load_algorithm(text, profile), PROFILES[profile]
+    call = _call(algo, limits, ranks, kind, root)
+    _check_form(algo, call, limits)
+    threads, meets = _threads(algo)
+    _check_rendezvous(threads, meets)
+    return execute(call, threads, [gpu.number("s_chunks") for gpu in algo.children])
+
+
+def load_algorithm(text: str, profile: str) -> Element:
+    """The element tree, if the loader has room for it. Raises as `check_msccl`."""
+    algo, limits = _parse(text), PROFILES[profile]
     for rule in RULES:
         found, place = max(rule.found(algo), key=lambda pair: pair[0], default=(0, algo))
         if found > rule.most(limits):
@@ -146,11 +155,7 @@ def check_msccl(text: str, profile: str, *, ranks: int, kind: str, root: int | N
                 f"the loader {profile!r} refuses the file by its limit “{rule.name}”: {place.where} has {found}, "
                 f"at most {rule.most(limits)} are allowed; {rule.mend}"
             )
-    call = _call(algo, limits, ranks, kind, root)
-    _check_form(algo, call, limits)
-    threads, meets = _threads(algo)
-    _check_rendezvous(threads, meets)
-    return execute(call, threads, [gpu.number("s_chunks") for gpu in algo.children])
+    return algo
 
 
 def _parse(text: str) -> Element:
