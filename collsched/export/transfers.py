@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from collsched.collective import Collective, Kind
 from collsched.errors import InputError
+from collsched.export.files import whole_file
 from collsched.ir.schedule import REDUCE, Schedule
 from collsched.ir.verify import verify
 from collsched.plan import Plan
@@ -162,11 +162,5 @@ def _number(value: Fraction) -> int | float:
 
 
 def _write(path: Path, parts: Iterable[str]) -> None:
-    """Whole or not at all: beside it first."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.writelines(parts)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path, force=True) as beside, beside.open("x", encoding="utf-8") as file:
+        file.writelines(parts)

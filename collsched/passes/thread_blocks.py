@@ -63,10 +63,11 @@ class ThreadBlocks:
         copies: list[list[Copy]] = [[] for _ in range(placement.ranks)]
         for copy in placement.copies:
             copies[copy.rank] += _cut_copy(copy, self.loader.count)
+        size = {lane: sum(steps[t] for t in moves) for lane, moves in lanes.items()}
         blocks = []
         for rank in range(placement.ranks):
             spare = self.loader.blocks - -(-len(copies[rank]) // self.loader.steps)
-            ends = _share_blocks(rank, {lane: sum(steps[t] for t in lanes[lane]) for lane in lanes}, self.loader, spare)
+            ends = _share_blocks(rank, size, self.loader, spare)
             made = _blocks(placement, lanes, ends, self.loader.count)
             made += _copy_blocks(copies[rank], self.loader.steps)
             blocks.append(tuple(made))
