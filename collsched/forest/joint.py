@@ -22,12 +22,14 @@ from collsched.forest.balance import excess_egress
 from collsched.forest.bounds import Bound
 from collsched.forest.branching import able, choices, joins, spanning
 from collsched.forest.joint_program import Columns, Solution, solve
+from collsched.forest.joint_roots import settle
 from collsched.forest.joint_variables import Variables, assign
 from collsched.forest.mirror import mirrored, opposite_links
 from collsched.forest.model import Forest
 from collsched.forest.optimum import Optimum, optimum
 from collsched.forest.packing import Pipeline, pack
 from collsched.forest.problem import MOST_SLOTS, Problem, problem
+from collsched.forest.slots import slots
 from collsched.forest.tidy import tidy, together
 from collsched.topology.model import Topology
 
@@ -124,18 +126,44 @@ def joint(topology: Topology, collective: Collective, *, proven: Fraction) -> Jo
     plain = (problem(topology, collective, reverse=True), problem(topology, collective, reverse=False))
     opposite = opposite_links(topology)
     best: Joint | None = None
+    helped = _helped(plain)
+    done = False  # whether roots have been settled as well
     for variables in _attempts(topology, plain, opposite):
+        if best is not None and best.rate >= proven and variables.grain == "link":
+            break
         solution = solve(variables.columns)
         if solution is None:
             continue
-        found = _exact(topology, collective, variables, solution)
-        if found is not None and (best is None or found.rate > best.rate):
-            best = found
-        if best is not None and best.rate >= proven:
-            return replace(best, limit=proven)
-        if best is not None and variables.grain == "link" and not _helped(plain):
+        found, settled = _planned(topology, collective, variables, solution, choose=not helped)
+        if found is not None and (best is None or (found.rate, settled) > (best.rate, done)):
+            best, done = found, settled
+        if best is not None and best.rate >= proven and done:
+            break
+        if best is not None and variables.grain == "link" and not helped:
             best = replace(best, limit=_limit(variables.columns, solution, opposite))
-    return best
+    return replace(best, limit=proven) if best is not None and best.rate >= proven else best
+
+
+def _planned(
+    topology: Topology, collective: Collective, variables: Variables, solution: Solution, *, choose: bool
+) -> tuple[Joint | None, bool]:
+    """The plan that a solution amounts to; and whether nothing is left to choose about its roots (unless `choose`)."""
+    found = _exact(topology, collective, variables, solution)
+    columns = variables.columns
+    if found is None or len(columns.worth) == 1 or not choose:
+        return found, True
+    rate = found.rate * variables.pairs[0][0].scale / columns.unit
+    for settled in settle(columns, solution, rate, _hosts(topology)):
+        even = _judge(topology, collective, variables, settled.share, [*map(Fraction, settled.root)])
+        if even is not None and even.rate >= found.rate and _single(even):
+            return even, True
+    return found, False
+
+
+def _single(found: Joint) -> bool:
+    """Whether one tree per unit of weight is enough."""
+    fits = (slots(pair.halves[i], pair.optima[i].reached, 1) for pair in found.pairs for i in (0, 1))
+    return all(found is not None for found in fits)
 
 
 def _attempts(topology: Topology, plain: Halves, opposite: NDArray[np.int32] | None) -> Iterator[Variables]:
@@ -160,6 +188,13 @@ def _attempts(topology: Topology, plain: Halves, opposite: NDArray[np.int32] | N
 def _helped(plain: Halves) -> bool:
     """Whether trees may branch at some switch."""
     return any(able(half).any() for half in plain)
+
+
+def _hosts(topology: Topology) -> Ints:
+    """[nodes] The number of each node's host; without one, a rank is a host of its own, and a switch is in none."""
+    numbers: dict[str, int] = {}
+    names = [node.host or (node.name if node.kind == "rank" else None) for node in topology.nodes]
+    return np.array([-1 if name is None else numbers.setdefault(name, len(numbers)) for name in names])
 
 
 def _few(topology: Topology, half: Problem) -> list[Ints]:

@@ -72,7 +72,7 @@ class Solution:
 
 
 @dataclass(slots=True)
-class _Program:
+class Program:
     """The rows and variables of the solver."""
 
     columns: Columns
@@ -88,22 +88,33 @@ class _Program:
 
 def solve(columns: Columns) -> Solution | None:
     """The optimum, up to rounding; None if the search does not end."""
-    program = _start(columns)
+    program = start(columns)
+    for variable, worth in zip(program.root, columns.worth.tolist(), strict=True):
+        program.solver.Objective().SetCoefficient(variable, worth)
+    program.solver.Objective().SetMaximization()
+    values = run(program)
+    return None if values is None else _solution(program, *values)
+
+
+def run(program: Program) -> tuple[Floats, Floats] | None:
+    """The values of the share and root variables once no cut is violated; None if that is not reached."""
+    columns = program.columns
     for _ in range(_ROUNDS):
         if program.solver.Solve() != program.solver.OPTIMAL:
             return None
         share = np.array([variable.solution_value() for variable in program.share])
         root = np.array([variable.solution_value() for variable in program.root])
         found = [(half, side) for half in range(len(columns.halves)) for side in _violated(columns, half, share, root)]
-        if not sum(_add_cut(program, half, side) for half, side in found):
-            return _solution(program, share, root)
+        if not sum(add_cut(program, half, side) for half, side in found):
+            return share, root
     return None
 
 
-def _start(columns: Columns) -> _Program:
+def start(columns: Columns) -> Program:
+    """All rows but the cuts, and those of single terminals; no objective."""
     from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
 
-    program = _Program(columns, pywraplp.Solver.CreateSolver("GLOP"))
+    program = Program(columns, pywraplp.Solver.CreateSolver("GLOP"))
     solver, infinity = program.solver, program.solver.infinity()
     program.share = [solver.NumVar(0, infinity, "") for _ in range(columns.shares)]
     program.root = [solver.NumVar(0, infinity, "") for _ in columns.worth]
@@ -114,15 +125,12 @@ def _start(columns: Columns) -> _Program:
         _add_relays(program, number)
         for v in np.flatnonzero(half.problem.terminal).tolist():
             alone = np.arange(half.problem.nodes) == v
-            _add_cut(program, number, alone)
-            _add_cut(program, number, ~alone)
-    for variable, worth in zip(program.root, columns.worth.tolist(), strict=True):
-        solver.Objective().SetCoefficient(variable, worth)
-    solver.Objective().SetMaximization()
+            add_cut(program, number, alone)
+            add_cut(program, number, ~alone)
     return program
 
 
-def _add_links(program: _Program) -> None:
+def _add_links(program: Program) -> None:
     """One row for all links of one bandwidth with the same variables."""
     columns = program.columns
     rows = np.vstack([np.sort(columns.loads, axis=0), columns.halves[0].problem.capacity])
@@ -132,7 +140,7 @@ def _add_links(program: _Program) -> None:
             row.SetCoefficient(program.share[column], count)
 
 
-def _add_total(program: _Program, half: Half) -> None:
+def _add_total(program: Program, half: Half) -> None:
     total = program.solver.NumVar(0, program.solver.infinity(), "")
     row = program.solver.Constraint(0, 0)
     row.SetCoefficient(total, 1)
@@ -141,7 +149,7 @@ def _add_total(program: _Program, half: Half) -> None:
     program.total.append(total)
 
 
-def _add_relays(program: _Program, half: int) -> None:
+def _add_relays(program: Program, half: int) -> None:
     """One row for all relays with the same variables around them."""
     for key in set(_relay_keys(program.columns, half).values()):
         row = program.solver.Constraint(-program.solver.infinity(), 0)
@@ -162,7 +170,7 @@ def _relay_keys(columns: Columns, half: int) -> dict[int, tuple[tuple[int, int],
     return {v: tuple(sorted(terms.items())) for v, terms in excess.items()}
 
 
-def _add_cut(program: _Program, half: int, side: Mask) -> bool:
+def add_cut(program: Program, half: int, side: Mask) -> bool:
     """The row y⁺(S) ≥ x(S), written as y⁺(S) + x(V ∖ S) ≥ Σ x where that is shorter. False if it is there already."""
     here = program.columns.halves[half]
     problem = here.problem
@@ -206,7 +214,7 @@ def _violated(columns: Columns, half: int, share: Floats, root: Floats) -> list[
     return [np.asarray(side != 0) for side in sides]
 
 
-def _solution(program: _Program, share: Floats, root: Floats) -> Solution:
+def _solution(program: Program, share: Floats, root: Floats) -> Solution:
     columns = program.columns
     relay_price = []
     for half, here in enumerate(columns.halves):

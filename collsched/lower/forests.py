@@ -67,7 +67,10 @@ def lower(topology: Topology, collective: Collective, forests: Sequence[Forest])
     if collective.kind is Kind.ALL_TO_ALL:
         steps = in_turn(topology, routes, transfers.route, steps)
     transfers, joins = _issue(steps, transfers, joins)
-    return Schedule(collective, chunks, routes, *copy_first_at_relays(topology, collective, routes, transfers, joins))
+    transfers, joins, late = copy_first_at_relays(topology, collective, routes, transfers, joins)
+    if late.any():
+        transfers, joins = _issue(2 * np.sort(steps) + late, transfers, joins)
+    return Schedule(collective, chunks, routes, transfers, joins)
 
 
 def _transfers(collective: Collective, phases: Sequence[_Phase], join: Ints32) -> Transfers:

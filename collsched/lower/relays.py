@@ -24,24 +24,27 @@ Ints = NDArray[np.int64]
 
 def copy_first_at_relays(
     topology: Topology, collective: Collective, routes: Routes, transfers: Transfers, joins: Joins
-) -> tuple[Transfers, Joins]:
-    """Of the reductions of a chunk into a relay, the first becomes a copy, and the others wait for it too."""
+) -> tuple[Transfers, Joins, NDArray[np.bool_]]:
+    """Of the reductions of a chunk into a relay, the first becomes a copy, and the others wait for it too; they are
+    marked, to be issued half a step later."""
+    late = np.zeros(len(transfers.op), bool)
     if len(collective.group) == len(topology.holders) or not (transfers.op == REDUCE).any():
-        return transfers, joins
+        return transfers, joins, late
     member = np.zeros(len(topology.nodes), bool)
     member[[topology.ranks[rank] for rank in collective.group]] = True
     _, end = routes.ends(topology)
     into_relay = np.flatnonzero((transfers.op == REDUCE) & ~member[end][transfers.route])
     if not len(into_relay):
-        return transfers, joins
+        return transfers, joins, late
     place = transfers.chunk[into_relay].astype(np.int64) * len(topology.nodes) + end[transfers.route[into_relay]]
     _, first, group = np.unique(place, return_index=True, return_inverse=True)
     leader = into_relay[first][group]
     op, join = transfers.op.copy(), transfers.join.copy()
     op[leader] = COPY
     waiting = into_relay != leader
-    join[into_relay[waiting]], joins = _also(joins, join[into_relay[waiting]], leader[waiting])
-    return replace(transfers, op=op, join=join), joins
+    late[into_relay[waiting]] = True
+    join[late], joins = _also(joins, join[late], leader[waiting])
+    return replace(transfers, op=op, join=join), joins, late
 
 
 def _also(joins: Joins, join: NDArray[np.int32], other: Ints) -> tuple[NDArray[np.int32], Joins]:

@@ -115,8 +115,10 @@ class _State:
             fail("data", f"{empty} is sent by a node that holds none of it", "data comes from somewhere")
         passing = np.flatnonzero(self.relays[facts.src[transfers]])
         if len(passing):
-            mark = self.sets[1 + facts.src[transfers[passing]]]
-            moved[passing] = self._add(self.sets[moved[passing]] | mark)
+            # What leaves a place in one wave is the same set.
+            places, which = np.unique(base[passing] + facts.src[transfers[passing]], return_inverse=True)
+            marked = self._add(self.sets[self.held[places]] | self.sets[1 + places % self.places])
+            moved[passing] = marked[which.reshape(-1)]
         self._overwrite(transfers, overwrites, moved)
         reduces = facts.transfers.op[transfers] == REDUCE
         if reduces.any():
