@@ -22,7 +22,7 @@ from collsched.topology.model import Topology
 
 MAX_SEGMENTS = 256
 MAX_TRANSFERS = 1 << 18
-MAX_LANED = 1 << 16  # transfers, where all chunks have lanes: so many share a link that more take long to simulate
+MAX_LANED = 1 << 17  # transfers, where all chunks have lanes: so many share a link that more take long to simulate
 MICRO = 10**6
 _KEPT = 4  # simulations that stay in memory
 _CHAIN = 64  # transfers, of the chains that are looked for
@@ -95,10 +95,18 @@ class Contestant:
         chain = _long_chain(schedule, route_seconds[transfers.route])
         return float((load / bandwidth).max()), chain, float(share.min())
 
+    @cached_property
+    def _even(self) -> float:
+        """Transfers a segment, where chunks shorter than the longest are cut into fewer."""
+        chunks, collective = self.schedule.chunks, self.schedule.collective
+        length = np.array(collective.shards, float)[chunks.shard] * chunks.length / chunks.denominator
+        return float(length[self.schedule.transfers.chunk].sum() / length.max(initial=1e-300))
+
     def _neighbour(self, shape: Shape, doubling: bool) -> Shape | None:
         pieces = shape.segments * 2 if doubling else shape.segments // 2
-        transfers = MAX_LANED if shape.pacing == "lanes" else MAX_TRANSFERS
-        most = max(1, min(MAX_SEGMENTS, transfers // max(1, len(self.schedule.transfers.chunk))))
+        allowed = MAX_LANED if shape.pacing == "lanes" else MAX_TRANSFERS
+        each = len(self.schedule.transfers.chunk) if shape.pacing == "none" else self._even
+        most = max(1, min(MAX_SEGMENTS, int(allowed / max(1, each))))
         return Shape(pieces, shape.pacing) if 1 <= pieces <= most else None
 
     def _timed(self, nbytes: int, shape: Shape) -> Timed:

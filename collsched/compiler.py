@@ -35,7 +35,7 @@ Objective = Literal["throughput", "latency", "auto"]
 OBJECTIVES: tuple[Objective, ...] = ("throughput", "latency", "auto")
 DEFAULT_SIZE = 256 * 2**20  # bytes
 SMALL_SIZE = 1024  # bytes, for which "latency" chooses
-JOINT_RANKS = 256  # beyond, packing both halves takes up to a minute, and the trees are deep: only on request
+JOINT_RANKS = 1024  # beyond, only on request
 
 
 def compile(

@@ -2,9 +2,9 @@
 
 At each size the entries compete in the order of what they cannot beat (`Contestant.least`), the winner of the size
 before first. One that cannot beat the best time so far is not simulated. First all run as they are; then, while the
-best time is not within `ENOUGH` of what is possible, the `TRIES` most promising by a timetable, and with lanes of
-their own. Entries with very many transfers go through fewer trials. What the usual algorithms reach as they are is
-never left out, so that no plan is slower than one of them.
+best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by a
+timetable, and with lanes of their own. Entries with very many transfers go through fewer trials. What the usual
+algorithms reach as they are is never left out, so that no plan is slower than one of them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Entry:
     collective: Collective
     forests: tuple[Forest, ...]
     rival: bool = False  # one of the usual algorithms, that plans are compared with
+    packed: bool = False  # trees of this compiler's
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,9 @@ class Contest:
                 break
             able = [n for n, (_, who) in enumerate(order) if who.least(nbytes) < best()]
             able.sort(key=lambda n: found[n].seconds if n in found else 0.0)
-            for number in able[:TRIES]:
+            tried = [n for n in able if order[n][0].packed and not large[n]]
+            tried += [n for n in able if n not in tried][:TRIES]
+            for number in tried:
                 if best() > ENOUGH * floor and not (pacing == "lanes" and large[number]):
                     trial(number, pacing)
         results = [

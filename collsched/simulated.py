@@ -17,7 +17,8 @@ from collsched.plan.parts import Range, Variant
 from collsched.request import Request
 
 GB = 10**9
-FEW_TREES = (1, 2, 4)  # per root: fewer trees than the bound needs are often faster
+FEW_TREES = (1, 2, 3, 4, 8)  # per root: other numbers than the bound needs are often faster
+MANY_RANKS = 256  # beyond, only the first two of them
 
 Planned = Callable[[Request], Plan]
 
@@ -62,13 +63,13 @@ def by_simulation(request: Request, planned: Planned, sizes: Sequence[int]) -> P
 
 
 def _packed(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
-    """Plans of the compiler's own trees: those of the highest throughput, and fewer."""
+    """Plans of the compiler's own trees: those of the highest throughput, and some numbers of them."""
     best = planned(request)
     yield best, best.options.get("allreduce", "") if best.joint else ""
     if request.trees_per_root is not None or best.collective.kind is Kind.ALL_TO_ALL:
         return
-    for k in FEW_TREES:
-        if best.joint or k < max(forest.k for forest in best.forests):
+    for k in FEW_TREES if len(best.collective.group) <= MANY_RANKS else FEW_TREES[:2]:
+        if best.joint or k not in {forest.k for forest in best.forests}:
             try:
                 yield planned(replace(request, trees_per_root=k)), f"{k} per root"
             except InputError:  # the fabric cannot carry so few, such as where switches send more than they receive
@@ -76,7 +77,7 @@ def _packed(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
 
 
 def _entry(plan: Plan, text: str) -> Entry:
-    return Entry("trees", text, plan.collective, plan.forests)
+    return Entry("trees", text, plan.collective, plan.forests, packed=True)
 
 
 def _proven(request: Request) -> Callable[[int], float]:

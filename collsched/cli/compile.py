@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="An allreduce in two phases, or as both at once on shares of the links; auto takes the faster, "
-    "of up to 256 ranks.",
+    "of up to 1,024 ranks.",
 )
 @click.option(
     "--in-network",

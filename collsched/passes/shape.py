@@ -17,9 +17,9 @@ PACINGS: tuple[Pacing, ...] = ("none", "lanes", "timetable")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Every chunk in `segments` pieces; transfers of one route share a lane (`pacing` "none"), or every chunk has its
-    own ("lanes"), or a timetable orders them, and chunks shorter than the longest are cut into fewer pieces
-    ("timetable")."""
+    """Every chunk in `segments` pieces, and transfers of one route in one lane (`pacing` "none"); or the longest chunks
+    in `segments` pieces and others in fewer, with lanes of their own ("lanes") or ordered by a timetable ("timetable").
+    """
 
     segments: int = 1
     pacing: Pacing = "none"
@@ -28,5 +28,5 @@ class Shape:
         """The schedule for buffers of `nbytes`. Raises InputError for a number of segments out of range."""
         if self.pacing == "lanes":
             schedule = Lanes()(schedule)
-        schedule = Segment(self.segments, even=self.pacing == "timetable")(schedule)
+        schedule = Segment(self.segments, even=self.pacing != "none")(schedule)
         return Timetable(topology, nbytes)(schedule) if self.pacing == "timetable" else schedule
