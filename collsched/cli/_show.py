@@ -48,19 +48,21 @@ class Times:
         return simulated(plan, self.nbytes, max(1, MOST_SPANS // transfers))
 
 
-def compare(plan: Plan, nbytes: int, *, all_sizes: bool, simulate: bool, progress: common.Progress) -> Times:
-    """The motion; with `all_sizes` the table too. Large plans have a closed form, unless `simulate`."""
+def compare(whole: Plan, nbytes: int, *, all_sizes: bool, simulate: bool, progress: common.Progress) -> Times:
+    """The motion of what moves this size; with `all_sizes` the table too. Large plans have a closed form, unless
+    `simulate`."""
+    plan = whole.at(nbytes)
     transfers = len(plan.schedule().transfers.chunk)
     sizes = tuple(sorted({*SIZES, nbytes} - {0})) if all_sizes else ()
     if transfers > SIMULATED and not simulate:
         progress("predicting")
-        return Times(nbytes, predicted(plan, nbytes), _predicted_table(plan, sizes) if sizes else None)
+        return Times(nbytes, predicted(plan, nbytes), _predicted_table(whole, sizes) if sizes else None)
     table: Table | None = None
     segments: int | None = None
     if sizes and (transfers <= COMPARED or simulate):
-        table, segments = _simulated_table(plan, sizes, nbytes, progress)
+        table, segments = _simulated_table(whole, sizes, nbytes, progress)
     elif sizes:
-        table = _predicted_table(plan, sizes)
+        table = _predicted_table(whole, sizes)
     progress("simulating the plan")
     if segments is None:
         segments = _segments(plan, nbytes)

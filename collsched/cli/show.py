@@ -105,11 +105,12 @@ def _show_plan(
         raise InputError("--set does not apply to a plan, which has its own topology; leave it out, or name a topology")
     with common.progress() as progress:
         progress("verifying the plan")
-        plan = Plan.load(path)
-        _ = plan.report
-        nbytes = plan.size if size is None else parse_size(size)
+        whole = Plan.load(path)
+        _ = whole.report
+        nbytes = whole.size if size is None else parse_size(size)
+        plan = whole.at(nbytes)  # of a plan with several ranges, what moves this size
         proven = plan_limit(plan)
-        times = compare(plan, nbytes, all_sizes="html" in written, simulate=simulate, progress=progress)
+        times = compare(whole, nbytes, all_sizes="html" in written, simulate=simulate, progress=progress)
         if "html" in written:
             progress("drawing the page")
             write(written["html"], page(payload(plan.topology, story(plan, proven, times))))
