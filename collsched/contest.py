@@ -3,8 +3,8 @@
 At each size the entries compete in the order of what they cannot beat (`Contestant.least`), the winner of the size
 before first. One that cannot beat the best time so far is not simulated. First all run as they are; then, while the
 best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by a
-timetable, and with lanes of their own. Entries with very many transfers go through fewer trials. What the usual
-algorithms reach as they are is never left out, so that no plan is slower than one of them.
+timetable, and with lanes of their own. Of entries with very many transfers, which take minutes as they are, only the
+usual algorithms run so: what those reach is never left out, so that no plan is slower than one of them.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ class Contest:
 
         large = [len(who.schedule.transfers.chunk) > MAX_TRANSFERS for _, who in order]
         for number, (entry, who) in enumerate(order):
-            crowded = large[number] and (not entry.rival or sum(large[n] for n in found) >= TRIES)
-            if who.least(nbytes) < best() and (entry.rival or best() > ENOUGH * floor) and not crowded:
+            wanted = entry.rival or (best() > ENOUGH * floor and not large[number])
+            if wanted and who.least(nbytes) < best():
                 trial(number, "none")
         for pacing in ("timetable", "lanes"):
             # Lanes are about shares of full links: not where most of the time is latency.
