@@ -26,6 +26,7 @@ from collsched.runtime.shm import ENV_FD, ENV_RANK, ENV_RANKS, create
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _GRACE = 5.0  # seconds between asking and forcing
+_WOKEN = "woken"  # marks the pipe that signals write to
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Ranks:
                     process = os.fork()
                 if process == 0:
                     _child(rank, self._fd, parent, before, main)
+                # Here too: the rank may not have come to it when it is to be ended. It may also have ended.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.setpgid(process, process)
                 self._running[rank] = (process, _descriptor(process))
             except OSError as error:
                 raise EngineError(
@@ -93,7 +97,7 @@ class Ranks:
         """
         deadline: float | None = None
         force = False
-        with selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector, _signals_wake(selector):
             for rank, (_, descriptor) in self._running.items():
                 selector.register(descriptor, selectors.EVENT_READ, rank)
             if pipe is not None:
@@ -101,6 +105,9 @@ class Ranks:
             while self._running:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 for key, _ in selector.select(left):
+                    if key.data is _WOKEN:
+                        os.read(key.fd, 1 << 12)  # the signal's handler has run
+                        continue
                     if key.data is None:
                         if data := os.read(key.fd, 1 << 16):
                             yield data
@@ -164,6 +171,23 @@ class Ranks:
             os.close(self._fd)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _signals_wake(selector: selectors.BaseSelector) -> Iterator[None]:
+    """Signals end a wait of `selector` even if they come just before it starts, or to another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    selector.register(reader, selectors.EVENT_READ, _WOKEN)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 def _descriptor(process: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 import collsched
+from collsched.runtime.launch import Ranks, raising_signals
 
 JOB = """
 import os, sys, numpy as np, collsched
@@ -95,7 +98,16 @@ def test_launch_connects_the_ranks_of_a_program(plan: Path) -> None:
 
 
 def test_launch_passes_on_the_first_failure_and_the_others_learn_of_it(plan: Path) -> None:
-    then = "if comm.rank == 2: sys.exit(7)\ncomm.allreduce(x)"
+    # One write a rank: lines of tracebacks come in pieces, and those of several ranks mix.
+    then = """
+if comm.rank == 2:
+    sys.exit(7)
+try:
+    comm.allreduce(x)
+except collsched.EngineError as error:
+    os.write(2, f"EngineError: {error}\\n".encode())
+    sys.exit(1)
+"""
     done = execute("launch", "-n", "4", "--", sys.executable, "-c", JOB, plan, then)
     assert done.returncode == 7
     assert "collsched launch: rank 2 (process " in done.stderr
@@ -191,5 +203,36 @@ def test_the_shared_memory_has_no_name(plan: Path) -> None:
     descriptors = [str(fd.readlink()) for fd in Path(f"/proc/{ranks[0]}/fd").iterdir()]
     process.kill()
     finish(process)
-    assert [target for target in descriptors if "collsched" in target] == ["/memfd:collsched (deleted)"]
+    assert {target for target in descriptors if "collsched" in target} == {"/memfd:collsched (deleted)"}
     assert_gone(ranks)
+
+
+def test_a_rank_that_has_hardly_begun_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    setpgid, parent = os.setpgid, os.getpid()
+
+    def late(process: int, group: int) -> None:
+        if os.getpid() != parent:
+            time.sleep(60)
+        setpgid(process, group)
+
+    monkeypatch.setattr(os, "setpgid", late)
+    start = time.monotonic()
+    with Ranks(2) as job:
+        job.start(lambda rank, fd: 0)
+        ranks = job.processes
+    assert time.monotonic() - start < 30
+    assert_gone(ranks)
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it() -> None:
+    """As when it comes just before the wait begins: here, to another thread, which it wakes instead."""
+    thread = threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as end, raising_signals(), Ranks(1) as job:
+        job.start(lambda rank, fd: time.sleep(60) or 0)
+        thread.start()
+        for _ in job.watch():
+            pass
+    assert end.value.code == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 30
+    thread.join()
