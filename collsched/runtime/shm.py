@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collsched import _engine
-from collsched.errors import InputError
+from collsched.errors import EngineError, InputError
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
+from collsched.runtime.peers import Peers, foreign
 from collsched.runtime.pending import Pending
 from collsched.runtime.trace import Event
 
@@ -47,7 +50,7 @@ class Tuning:
 
 @dataclass(slots=True)
 class Process:
-    """This process as a rank of its launch."""
+    """This process as a rank of those that share a memory: of its launch, or of some who met (`meet`)."""
 
     world: _engine.World
     connected: int = 0  # communicators so far
@@ -67,6 +70,54 @@ def join(fd: int, rank: int) -> Process:
 def launched() -> bool:
     """Whether this process is a rank that `collsched launch` or `collsched run` started."""
     return _process is not None or ENV_FD in os.environ
+
+
+def siblings() -> Peers | None:
+    """The ranks of this launch, if it is one of `collsched launch`. Collective."""
+    if not launched():
+        return None
+    process = _process or join(int(os.environ[ENV_FD]), int(os.environ[ENV_RANK]))
+    exchange = _engine.Connection(process.world, process.connected, "exchange", "exchange", _timeout()).gather
+    process.connected += 1
+    return Peers(process.world.rank, process.world.ranks, exchange, "collsched launch")
+
+
+def meet(peers: Peers) -> Process:
+    """A new shared memory of ranks on one machine that something else launched. Collective; pass it to `connect`.
+
+    Raises InputError where the ranks are on several machines, EngineError on all of them where one cannot have it.
+    """
+    mine = create(peers.ranks) if peers.rank == 0 else -1
+    try:
+        cards = [json.loads(card) for card in peers.exchange(json.dumps([_machine(), os.getpid(), mine]).encode())]
+        elsewhere = next((rank for rank, (machine, *_) in enumerate(cards) if machine != cards[0][0]), None)
+        if elsewhere is not None:
+            raise InputError(
+                f"ranks 0 and {elsewhere} are on different machines or in different containers; the shm engine serves "
+                "one: use engine='mpi' or 'nccl'"
+            )
+        try:
+            # Through the first rank's descriptor, since the memory has no name.
+            fd = os.open(f"/proc/{cards[0][1]}/fd/{cards[0][2]}", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                process, failure = Process(_engine.World(fd, peers.rank)), ""
+            finally:
+                os.close(fd)
+        except (OSError, EngineError) as error:
+            failure = f"rank {peers.rank} cannot open the shared memory of rank 0: {error}"
+        # The first rank keeps its descriptor until all have opened it.
+        if failed := next(filter(None, peers.exchange(failure.encode())), b""):
+            raise EngineError(failed.decode())
+    finally:
+        if mine >= 0:
+            os.close(mine)
+    return process
+
+
+def _machine() -> str:
+    """The running system and the process numbers in force on it: where these agree, processes see each other."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 class ShmEngine:
@@ -139,14 +190,17 @@ class ShmEngine:
         self._connection.close()
 
 
-def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None) -> Communicator:
+def connect(
+    plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None, process: Process | None = None
+) -> Communicator:
     """This rank's end of a plan; returns once all ranks have connected. `wirings`: what is known of the plan.
+    `process`: this one among those that met; by default in its launch, by whatever launcher.
 
-    Raises InputError outside `collsched launch` or where the number of ranks differs from the plan's, EngineError where
-    the ranks loaded different plans, memory is short, or a rank ends.
+    Raises InputError for a process that is not a rank, or where the number of ranks differs from the plan's,
+    EngineError where the ranks loaded different plans, memory is short, or a rank ends.
     """
     ranks = len(plan.topology.ranks)
-    process = _attach(ranks)
+    process = process or _attach(ranks)
     if process.world.ranks != ranks:
         raise InputError(
             f"the plan has {ranks} ranks, this launch {process.world.ranks}; use `collsched launch -n {ranks}`"
@@ -155,14 +209,19 @@ def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | N
 
 
 def _attach(ranks: int) -> Process:
+    global _process
     if _process is not None:
         return _process
     if ENV_FD in os.environ:
         return join(int(os.environ[ENV_FD]), int(os.environ[ENV_RANK]))
+    if (peers := foreign()) is not None:
+        _process = meet(peers)
+        return _process
     if ranks == 1:
         return join(_engine.World.create(1), 0)
     raise InputError(
-        f"this process is not a rank: start it with `collsched launch -n {ranks} -- python …`, which sets {ENV_RANK}"
+        f"this process is not a rank: start it with `collsched launch -n {ranks} -- python …`, which sets {ENV_RANK}, "
+        "or with mpirun or torchrun"
     )
 
 

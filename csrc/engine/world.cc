@@ -91,7 +91,14 @@ int World::create(int ranks) {
   return fd;
 }
 
-World::World(int fd, int rank) : fd_(fd), rank_(rank), memory_(fd, 0, sizeof(Header)) {
+Descriptor::Descriptor(int fd) : fd_(fcntl(fd, F_DUPFD_CLOEXEC, 0)) {
+  if (fd_ < 0)
+    fail_errno("cannot duplicate descriptor " + std::to_string(fd), errno);
+}
+
+Descriptor::~Descriptor() { close(fd_); }
+
+World::World(int fd, int rank) : fd_(fd), rank_(rank), memory_(fd_, 0, sizeof(Header)) {
   header_ = reinterpret_cast<Header *>(memory_.data());
   if (header_->magic != magic)
     throw Failure("descriptor " + std::to_string(fd) + " is not the shared memory of this version of collsched");

@@ -39,6 +39,19 @@ inline constexpr std::size_t digest_size = 64;
 
 struct Header;
 
+// A duplicate of a descriptor, closed in the end.
+class Descriptor {
+public:
+  explicit Descriptor(int fd);
+  Descriptor(const Descriptor &) = delete;
+  Descriptor &operator=(const Descriptor &) = delete;
+  ~Descriptor();
+  operator int() const { return fd_; }
+
+private:
+  int fd_;
+};
+
 // A mapped part of the shared file.
 class Region {
 public:
@@ -79,7 +92,7 @@ public:
   // Makes the shared file for `ranks` ranks and returns its descriptor, which the caller owns (closed on exec).
   static int create(int ranks);
 
-  // Maps the file `fd`. `rank` joins it as that rank; −1 is the launcher, which only reports failures.
+  // Maps the file `fd`, which the caller may close. `rank` joins it as that rank; −1 is the launcher, which only reports failures.
   World(int fd, int rank);
   ~World();
   World(const World &) = delete;
@@ -117,7 +130,7 @@ public:
 private:
   struct Slot *claim(RegionKey key);
   std::uint64_t reserve(std::size_t size);
-  int fd_;
+  Descriptor fd_;
   int rank_;
   Region memory_;
   Header *header_;
