@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from collsched.cli._common import Command, json_option, print_json
-from collsched.errors import InputError
+from collsched.files import write_whole
+
+if TYPE_CHECKING:
+    from collsched.topology.importers import Imported
 
 # Option → metavar and help. What a file cannot tell is asked for by these names.
 _ANSWERS = {
@@ -73,8 +76,13 @@ def import_command(
     if hosts_are_ranks:
         given["hosts-are-ranks"] = ""
     found = import_topology(files, rates=rates, hosts=hosts, given=given, name=name, only_hosts=only_hosts)
+    deliver(found, rates, output, as_json=as_json)
+
+
+def deliver(found: Imported, rates: str, output: str | None, *, as_json: bool, more: Mapping[str, Any] = {}) -> None:
+    """The YAML text to a file or standard output, and what there is to say of it, with `more`, as JSON."""
     if output is not None:
-        write(Path(output), found.text)
+        write_whole(Path(output), [found.text])
     if as_json:
         topology = found.topology
         print_json(
@@ -82,6 +90,7 @@ def import_command(
                 "name": topology.name,
                 "formats": list(found.formats),
                 "rates": rates,
+                **more,
                 "ranks": len(topology.ranks),
                 "nodes": len(topology.nodes),
                 "links": len(topology.links),
@@ -90,15 +99,3 @@ def import_command(
         )
     elif output is None:
         sys.stdout.writelines(found.text.splitlines(keepends=True))
-
-
-def write(path: Path, text: str) -> None:
-    """The file beside its place, then renamed to it. Raises InputError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except (OSError, ValueError) as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be written ({reason}); allowed is a writable file; check -o") from None

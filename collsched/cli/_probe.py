@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from collsched.cli._common import json_option, print_json, progress
-from collsched.cli._import import answers, write
+from collsched.cli._common import json_option, progress
+from collsched.cli._import import answers, deliver
 
 
 @click.command("probe", short_help="The topology of this host.")
@@ -52,24 +51,6 @@ def probe_command(
         found = probe(
             rates=rates, hosts=hosts, given=given, name=name, only_hosts=only_hosts, fabric=fabric, root=Path(sysfs)
         )
-    if output is not None:
-        write(Path(output), found.text)
-    if as_json:
-        topology = found.imported.topology
-        print_json(
-            {
-                "name": topology.name,
-                "formats": list(found.imported.formats),
-                "rates": rates,
-                "sources": dict(found.sources),
-                "answers": {
-                    option: {"value": value, "source": source} for option, (value, source) in found.answers.items()
-                },
-                "ranks": len(topology.ranks),
-                "nodes": len(topology.nodes),
-                "links": len(topology.links),
-                "output": output,
-            }
-        )
-    elif output is None:
-        sys.stdout.writelines(found.text.splitlines(keepends=True))
+    answered = {option: {"value": value, "source": source} for option, (value, source) in found.answers.items()}
+    more = {"sources": dict(found.sources), "answers": answered}
+    deliver(found.imported, rates, output, as_json=as_json, more=more)

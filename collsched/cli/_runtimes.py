@@ -45,8 +45,8 @@ Progress = Callable[[str], None]
 def export_msccl_xml(plan: Plan, path: Path, wish: Wish, progress: Progress) -> Summary:
     """One XML file. Chunks stay whole unless segments are asked for: the interpreter pipelines slices of them."""
     from collsched.export.check.msccl import check_msccl
-    from collsched.export.files import whole_file
     from collsched.export.msccl_xml import NO_LIMIT, xml
+    from collsched.files import whole_file
     from collsched.ir.blocks import LOADERS
     from collsched.passes.thread_blocks import ThreadBlocks
 
@@ -81,8 +81,8 @@ def export_msccl_xml(plan: Plan, path: Path, wish: Wish, progress: Progress) -> 
 def export_mscclpp_json(plan: Plan, path: Path, wish: Wish, progress: Progress) -> Summary:
     """One JSON file; with as many of the plan's segments as fit the executor, unless a number is asked for."""
     from collsched.export.check.mscclpp import check_mscclpp
-    from collsched.export.files import whole_file
     from collsched.export.mscclpp_json import ALIGNMENT, MOST_BYTES, plan_json
+    from collsched.files import whole_file
 
     segments, schedule, program = _operations(plan, wish, progress)
     placement = program.placement
@@ -111,7 +111,7 @@ def export_chakra(plan: Plan, path: Path, wish: Wish, progress: Progress) -> Sum
     """A directory with one trace a rank."""
     from collsched.export.chakra import traces
     from collsched.export.check.chakra import check_chakra
-    from collsched.export.files import whole_directory
+    from collsched.files import whole_directory
 
     segments = wish.segments or plan.segments
     schedule = _verified(plan, segments)

@@ -59,12 +59,13 @@ def show_command(
         if value:
             raise InputError(f"--{name} does not apply to a topology, in which nothing moves; name a plan")
     if "html" in written:
-        from collsched.report.page import page, write
+        from collsched.files import write_whole
+        from collsched.report.page import page
         from collsched.report.payload import payload
 
         with common.progress() as progress:
             progress("drawing")
-            write(written["html"], page(payload(topology)))
+            write_whole(written["html"], [page(payload(topology))])
     if as_json:
         common.print_json(_fabric(topology) | _paths(written))
         return
@@ -95,8 +96,9 @@ def _show_plan(
 ) -> None:
     from collsched.cli._limits import plan_limit
     from collsched.cli._show import compare, story
+    from collsched.files import write_whole
     from collsched.plan import Plan
-    from collsched.report.page import page, write
+    from collsched.report.page import page
     from collsched.report.payload import payload
     from collsched.report.trace import trace
     from collsched.units import parse_size
@@ -113,11 +115,11 @@ def _show_plan(
         times = compare(whole, nbytes, all_sizes="html" in written, simulate=simulate, progress=progress)
         if "html" in written:
             progress("drawing the page")
-            write(written["html"], page(payload(plan.topology, story(plan, proven, times))))
+            write_whole(written["html"], [page(payload(plan.topology, story(plan, proven, times)))])
         if "trace" in written:
             progress("writing the trace")
             traced = trace(plan.topology, times.bounded(plan), str(plan.collective.kind))
-            write(written["trace"], traced.text)
+            write_whole(written["trace"], [traced.text])
     if as_json:
         common.print_json(_summary(plan, proven, times) | _paths(written))
         return

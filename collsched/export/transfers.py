@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from collsched.collective import Collective, Kind
 from collsched.errors import InputError
-from collsched.export.files import whole_file
+from collsched.files import write_whole
 from collsched.ir.schedule import REDUCE, Schedule
 from collsched.ir.verify import verify
 from collsched.plan import Plan
@@ -47,9 +47,9 @@ def write_transfers(
         for name in FILES:
             if not force and (directory / name).exists():
                 raise InputError(f"{directory / name}: exists; choose another directory, or pass --force to replace it")
-        _write(directory / FILES[0], [json.dumps(topology_object(plan.topology), ensure_ascii=False), "\n"])
+        write_whole(directory / FILES[0], [json.dumps(topology_object(plan.topology), ensure_ascii=False), "\n"])
         lo, hi = schedule.chunks.ranges(schedule.collective, schedule.collective.total(size))
-        _write(directory / FILES[1], schedule_text(plan.topology, schedule, hi - lo))
+        write_whole(directory / FILES[1], schedule_text(plan.topology, schedule, hi - lo))
     except OSError as error:
         raise InputError(
             f"{directory}: cannot be written: {error.strerror}; choose another directory with -o"
@@ -159,8 +159,3 @@ def _devices(topology: Topology) -> Ints:
 
 def _number(value: Fraction) -> int | float:
     return int(value) if value.denominator == 1 else float(value)
-
-
-def _write(path: Path, parts: Iterable[str]) -> None:
-    with whole_file(path, force=True) as beside, beside.open("x", encoding="utf-8") as file:
-        file.writelines(parts)

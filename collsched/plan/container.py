@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched.errors import PlanError
+from collsched.files import whole_file
 
 MAGIC = b"\x89CSPLAN\n"
 VERSION = 2
@@ -45,7 +46,7 @@ Arrays = Mapping[str, NDArray[np.integer[Any]]]
 def write(path: Path, header: Mapping[str, Any], arrays: Arrays, *, force: bool) -> None:
     """Write header and arrays (one-dimensional, entries in 0 … 2^63 − 1) to `path`, beside it first.
 
-    Raises PlanError if `path` exists and is not a plan (unless `force`), or cannot be written.
+    Raises PlanError if `path` exists and is not a plan (unless `force`), InputError if it cannot be written.
     """
     packed = [_pack(array) for array in arrays.values()]
     sections = [
@@ -60,10 +61,8 @@ def write(path: Path, header: Mapping[str, Any], arrays: Arrays, *, force: bool)
     size = _PREFIX.size + sum(map(len, body))
     prefix = _PREFIX.pack(MAGIC, VERSION, len(body[0]), len(text), size, digest.digest())
     check_target(path, force=force)
-    try:
-        _replace(path, [prefix, *body])
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be written: {error.strerror}; choose another place with -o") from None
+    with whole_file(path, force=True) as beside, beside.open("xb") as file:
+        file.writelines([prefix, *body])
 
 
 def check_target(path: Path, *, force: bool = False) -> None:
@@ -87,16 +86,6 @@ def is_plan(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
-
-
-def _replace(path: Path, parts: list[bytes]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("xb") as file:
-            file.writelines(parts)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
-
-from collsched.errors import InputError
 
 STYLE = "page.css"
 SCRIPTS = ("core.js", "fabric.js", "timeline.js", "panels.js", "app.js")
@@ -34,15 +30,3 @@ def page(data: Mapping[str, Any]) -> str:
     for name, part in parts.items():
         whole = whole.replace(f"<!--{name}-->", part, 1)
     return whole
-
-
-def write(path: Path, text: str) -> None:
-    """The file beside its place, then renamed to it. Raises InputError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except (OSError, ValueError) as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be written ({reason}); allowed is a writable file; choose another") from None

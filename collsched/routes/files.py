@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from collsched.errors import InputError
+from collsched.files import write_whole
 from collsched.routes.algorithms import MOST_FLOWS
 from collsched.routes.model import Flows, PathTable, Subflows
 from collsched.topology.model import Topology
@@ -181,15 +181,7 @@ def check_target(path: Path, *, force: bool) -> None:
 def write_text(path: Path, parts: Iterable[str], *, force: bool) -> None:
     """Write the parts to `path`, whole or not at all. Raises InputError."""
     check_target(path, force=force)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.writelines(parts)
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place with -o") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, parts)
 
 
 def read_routes(path: str | Path, topology: Topology) -> Routed:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.errors import EngineError, InputError
+from collsched.errors import EngineError
+from collsched.files import write_whole
 
 _STANDS_OUT = 3.0  # times the median
 
@@ -155,14 +156,7 @@ class Trace:
 
     def save(self, path: str | Path) -> None:
         """Write the timeline as JSON, for chrome://tracing or ui.perfetto.dev. Raises InputError if it cannot be."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(json.dumps(self.chrome()), encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise InputError(f"{path}: {error.strerror}") from None
+        write_whole(Path(path), [json.dumps(self.chrome())])
 
     def _name(self, rank: int) -> str:
         return f"{rank} ({self.names[rank]})"

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +56,6 @@ class Probed:
     """What was found. `sources`: each source asked, and what came of it; `answers`: option → (value, its source)."""
 
     imported: Imported
-    text: str
     sources: Mapping[str, str]
     answers: Mapping[str, tuple[str, str]]
 
@@ -146,7 +145,8 @@ def probe(
             [str(path) for path in paths], rates=rates, hosts=hosts, given=answers, name=name or platform.node(),
             only_hosts=only_hosts, command="collsched topology probe", found=tuple(asked.answers),
         )  # fmt: skip
-    return Probed(imported, _heading(asked, devices) + imported.text, asked.sources, asked.answers)
+    headed = replace(imported, text=_heading(asked, devices) + imported.text)
+    return Probed(headed, asked.sources, asked.answers)
 
 
 def _host(asked: _Probe, devices: Sequence[sysfs.Device]) -> tuple[str, str]:

@@ -21,6 +21,13 @@ template <typename T> std::vector<T> to_vector(const In<T> &array) {
   return std::vector<T>(array.data(), array.data() + array.size());
 }
 
+// Runs Python's signal handlers, for long computations without the interpreter's lock.
+inline void check_signals() {
+  nb::gil_scoped_acquire hold;
+  if (PyErr_CheckSignals() != 0)
+    throw nb::python_error();
+}
+
 // Hands a vector's storage to numpy without a copy.
 template <typename T> nb::object to_numpy(std::vector<T> values) {
   auto *owned = new std::vector<T>(std::move(values));

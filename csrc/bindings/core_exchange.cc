@@ -10,12 +10,6 @@ using namespace collsched::bindings;
 
 namespace {
 
-void check_signals() {
-  nb::gil_scoped_acquire hold;
-  if (PyErr_CheckSignals() != 0)
-    throw nb::python_error();
-}
-
 Exchange *make(Node nodes, const In<Node> &src, const In<Node> &dst, const In<double> &capacity, const In<Node> &source,
                const In<double> &demand, const In<std::uint8_t> &rank) {
   auto *exchange = new Exchange{nodes,           to_vector(src),    to_vector(dst),  to_vector(capacity),

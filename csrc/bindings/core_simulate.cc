@@ -10,12 +10,6 @@ using namespace collsched::bindings;
 
 namespace {
 
-void check_signals() {
-  nb::gil_scoped_acquire hold;
-  if (PyErr_CheckSignals() != 0)
-    throw nb::python_error();
-}
-
 nb::object run(const Simulator &simulator, const In<double> &bytes, double cost) {
   const std::vector<double> sizes = to_vector(bytes);
   std::vector<double> arrival;

@@ -10,12 +10,6 @@ using namespace collsched::bindings;
 
 namespace {
 
-void check_signals() {
-  nb::gil_scoped_acquire hold;
-  if (PyErr_CheckSignals() != 0)
-    throw nb::python_error();
-}
-
 nb::tuple run(In<std::int64_t> bandwidth, In<std::int64_t> route_ptr, In<std::int32_t> route_links,
               In<std::int64_t> latency, In<std::int32_t> route, In<std::int32_t> join, In<std::int64_t> join_ptr,
               In<std::int32_t> join_member, In<std::int64_t> bytes, std::int64_t cost) {

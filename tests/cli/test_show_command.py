@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Call
+from outcome import Call
 
 
 @pytest.fixture

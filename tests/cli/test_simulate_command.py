@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Call
+from outcome import Call
 
 NAMES = ["plan", "ring", "double-binary-tree", "halving-doubling", "hierarchical", "direct"]
 

@@ -11,7 +11,8 @@ import pytest
 
 import collsched
 from collsched.report.motion import predicted, simulated
-from collsched.report.page import page, write
+from collsched.files import write_whole
+from collsched.report.page import page
 from collsched.report.payload import Story, payload
 from collsched.topology import resolve
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 def _opened(text: str, folder: Path) -> tuple[str, list[str]]:
     """The document after its scripts have run, and what they wrote on the console."""
     target = folder / "page.html"
-    write(target, text)
+    write_whole(target, [text])
     command = [str(CHROMIUM), *FLAGS.split(), f"--user-data-dir={folder / 'profile'}", target.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

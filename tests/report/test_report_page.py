@@ -9,15 +9,13 @@ import zlib
 from fractions import Fraction
 from html.parser import HTMLParser
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import collsched
-from collsched.errors import InputError
 from collsched.report.motion import predicted, simulated
-from collsched.report.page import page, write
+from collsched.report.page import page
 from collsched.report.payload import FULL, TICKS, Story, Table, payload
 from collsched.topology import Link, Node, Topology, resolve
 
@@ -129,15 +127,3 @@ def test_a_fabric_alone_and_a_plan_that_moves_nothing() -> None:
 def test_a_thousand_ranks_fit_into_a_small_page() -> None:
     topology = resolve("dgx-a100", {"boxes": "128"})
     assert len(page(payload(topology))) < 200_000
-
-
-def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "page.html"
-    write(target, "one")
-    write(target, "two")
-    assert target.read_text() == "two" and list(tmp_path.iterdir()) == [target]
-    with pytest.raises(InputError, match="cannot be written"):
-        write(tmp_path / "none" / "page.html", "x")
-    with pytest.raises(InputError, match="cannot be written"):
-        write(target, "\ud800")
-    assert target.read_text() == "two" and list(tmp_path.iterdir()) == [target]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,14 +21,20 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         raise InputError(f"{path}: exists; choose another name with -o, or pass --force to replace it")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another name with -o") from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be written: {reason}; choose another place") from None
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, parts: Iterable[str]) -> None:
+    """Write text to `path`, in the place of what was there. Raises InputError if that cannot be."""
+    with whole_file(path, force=True) as beside, beside.open("x", encoding="utf-8") as file:
+        file.writelines(parts)
 
 
 @contextmanager
