@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import collsched
-from collsched.report.motion import predicted, simulated
 from collsched.files import write_whole
+from collsched.report.motion import predicted, simulated
 from collsched.report.page import page
 from collsched.report.payload import Story, payload
 from collsched.topology import resolve
