@@ -168,6 +168,28 @@ _SOCKETS = """<topology version="2.0"><object type="Machine" gp_index="1">
 """
 _BOARDS = _SOCKETS.format(switch="PCIDev", subtype="NVSwitch")
 _SOCKETS = _SOCKETS.format(switch="Package", subtype="")
+_BUSES = """<topology version="2.0"><object type="Machine" gp_index="1">
+  <object type="Package" gp_index="3">
+    <object type="Bridge" bridge_type="0-1" gp_index="5">
+      <object type="Bridge" bridge_type="1-1" gp_index="6" pci_busid="0000:01:00.0" pci_link_speed="31.5">
+        <object type="PCIDev" gp_index="10" pci_type="0302 [10de:20b0]" pci_link_speed="15.75">
+          <object type="OSDev" gp_index="11" name="cuda0" osdev_type="5"/></object>
+        <object type="PCIDev" gp_index="12" pci_type="0200 [15b3:101b]" pci_link_speed="31.5">
+          <object type="OSDev" gp_index="13" name="mlx5_0" osdev_type="3"/></object>
+        <object type="PCIDev" gp_index="14" pci_type="0200 [8086:1563]" pci_link_speed="4">
+          <object type="OSDev" gp_index="15" name="eno1" osdev_type="2"/></object>
+      </object>
+    </object>
+  </object>
+  <object type="Package" gp_index="4">
+    <object type="Group" gp_index="7"><object type="Bridge" bridge_type="0-1" gp_index="8">
+      <object type="PCIDev" gp_index="20" pci_type="0302 [10de:20b0]" pci_link_speed="15.75">
+        <object type="OSDev" gp_index="21" name="cuda1" osdev_type="5"/></object>
+      <object type="PCIDev" gp_index="22" pci_type="0207 [15b3:101b]" pci_link_speed="63"/>
+    </object></object>
+  </object>
+</object></topology>
+"""
 _GRAPHML = """<?xml version='1.0' encoding='utf-8'?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
   <key id="d0" for="node" attr.name="kind" attr.type="string"><default>rank</default></key>
@@ -202,6 +224,7 @@ CASES: dict[str, Case] = {
     "rocm-xgmi": Case(_ROCM.format(weight=15, kind="XGMI"), (2, 2, 2), {"nvlinks": "0-1:1", "nvlink-rate": "50"}),
     "hwloc": Case(_SWITCHED, (2, 3, 4)),
     "hwloc-cpus": Case(_SOCKETS, (2, 4, 6), {"cpu-rate": "32"}),
+    "hwloc-pcie": Case(_BUSES, (2, 4, 6), {"cpu-rate": "20"}),
     "hwloc-boards": Case(_BOARDS, (2, 5, 8), {"uplink-rate": "200"}),
     "graphml": Case(_GRAPHML, (2, 3, 4), {"link-rate": "25"}),
     "node-link": Case(_NODE_LINK, (2, 2, 2), {"link-rate": "25"}),

@@ -90,8 +90,21 @@ def test_graphs_keep_their_numbers(tmp_path: Path):
 def test_hwloc_links(tmp_path: Path):
     imported = read(tmp_path, CASES["hwloc"].text)
     assert (rate(imported, "gpu0", "nvswitch0"), rate(imported, "nvswitch0", "gpu1")) == (25, 50)
-    with pytest.raises(InputError, match="no NVLink or xGMI rates that join its 2 GPUs"):
+    with pytest.raises(InputError, match=r"Missing: --pcie-rate: .*; --cpu-rate:"):
         read(tmp_path, CASES["hwloc"].text.replace("NVLinkB", "NVLinkb"))
+
+
+def test_hwloc_pcie(tmp_path: Path):
+    case = CASES["hwloc-pcie"]
+    imported = read(tmp_path, case.text, case.given)
+    assert rate(imported, "gpu0", "cpu0") == rate(imported, "cpu1", "gpu1") == Fraction("15.75")
+    given = case.given | {"nic-rate": "25", "fabric": "switch"}
+    two = read(tmp_path, case.text, given, hosts=2)
+    assert rate(two, "host1/nic0", "host1/pcie0") == rate(two, "host0/cpu0", "host0/pcie0") == Fraction("31.5")
+    assert rate(two, "host1/nic1", "host1/cpu1") == 63
+    assert len([node for node in two.topology.nodes if "nic" in node.name]) == 4  # eno1 is no device for RDMA
+    with pytest.raises(InputError, match="Missing: --nic-rate"):
+        read(tmp_path, case.text, case.given | {"fabric": "switch"}, hosts=2)
 
 
 def test_hcas_meet_nics_in_order(tmp_path: Path):

@@ -1,22 +1,26 @@
-"""hwloc XML (`lstopo host.xml`): GPUs and what its matrix NVLinkBandwidth or XGMIBandwidth says of their links.
+"""hwloc XML (`lstopo --whole-io host.xml`): GPUs, NICs, the links between GPUs, and PCIe.
 
-The matrix is in MB/s. NVSwitches stay apart, as in the file; a CPU package that GPUs have NVLinks to is a node too.
+The matrix NVLinkBandwidth or XGMIBandwidth is in MB/s, `pci_link_speed` in GB/s. NVSwitches stay apart, as in the file;
+a CPU package that GPUs have NVLinks to is a node too. NICs are the devices for RDMA, which hwloc calls OpenFabrics.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import partial
 
-from collsched.errors import InputError, TopologyError
+from collsched.errors import TopologyError
 from collsched.topology.document import Source
-from collsched.topology.importers.draft import MAX_GPUS, Host, Rate, Request, Vertex, Wire
+from collsched.topology.importers.draft import MAX_GPUS, Host, Port, Rate, Request, Vertex, Wire
 from collsched.topology.importers.links import connected, joined_sockets
+from collsched.topology.importers.pcie import Device, plant
 from collsched.topology.importers.smi import add_nics
 from collsched.topology.importers.xml import Element, parse_xml
 
 _GPU = re.compile(r"(nvml|cuda|rsmi)\d+", re.ASCII)
 _MATRIX = re.compile(r"(NVLink|XGMI)Bandwidth")
+_INFINIBAND = "0207"  # PCI class
 _MAX_RATE = 10**9  # MB/s
 
 
@@ -36,14 +40,63 @@ def read(text: str, source: Source, request: Request) -> Host:
         joined_sockets(host, sockets, request)
     if not connected(host, gpus):
         _join_switches(host, request)
-    if not connected(host, gpus):
-        raise InputError(
-            f"{source.name}: no NVLink or xGMI rates that join its {len(gpus)} GPUs; allowed are files of lstopo where "
-            "the matrix NVLinkBandwidth or XGMIBandwidth joins them; import an NCCL topology file of the host instead"
-        )
-    if request.networked:
-        add_nics(host, gpus, request)
+    _pcie(root, host, names, gpus, source, request)
     return host
+
+
+def _pcie(root: Element, host: Host, names: dict[str, str], gpus: list[str], source: Source, request: Request) -> None:
+    """PCIe, where it is needed: to reach NICs, or to join GPUs that nothing else joins."""
+    cpus = _trees(root, names, source, request)
+    nics = [device for cpu in cpus for device in cpu.walk() if device.kind == "nic"] if request.networked else []
+    for number, nic in enumerate(nics):
+        nic.name = f"nic{number}"
+    joined = connected(host, gpus)
+    if nics or not joined:
+        used = plant(host, cpus, ("gpu", "nic") if nics else ("gpu",), source)
+        if not joined:
+            joined_sockets(host, used, request)
+    else:
+        host.notes.append("PCIe is left out: NVLink joins all GPUs, and NICs are not needed or not in the file")
+    if nics:
+        rate = request.rate("nic-rate", "GB/s of a NIC; the file does not tell it")
+        host.nics = [Port(nic.name, rate) for nic in nics]
+    elif request.networked:
+        add_nics(host, gpus, request)
+
+
+def _trees(root: Element, names: dict[str, str], source: Source, request: Request) -> list[Device]:
+    """The PCIe devices of every package, and last of the machine, where they are in no package."""
+    machine, packages = Device(root, "cpu"), list[Device]()
+    openfabrics = "3" if root.get("version").startswith("2") else "32"  # hwloc 3 has flags instead of numbers
+
+    def collect(element: Element, parent: Device) -> None:
+        for child in element.children:
+            device, kind = parent, child.get("type")
+            if kind == "Package":
+                device = Device(child, "cpu")
+                packages.append(device)
+            elif kind in ("Bridge", "PCIDev"):
+                inside = list(child.all("object"))
+                name = names.get(child.get("gp_index"), "")
+                fast = any(found.get("osdev_type") == openfabrics for found in inside)
+                is_nic = fast or child.get("pci_type").startswith(_INFINIBAND)
+                what = "gpu" if name.startswith("gpu") else "nic" if is_nic else "other"
+                device = Device(child, "bridge" if kind == "Bridge" else what, name=name)
+                # A host bridge is part of its CPU.
+                if kind == "PCIDev" or child.get("bridge_type") != "0-1":
+                    device.rate = partial(_link_speed, child, source, request)
+                parent.below.append(device)
+            collect(child, device)
+
+    collect(root, machine)
+    return [*packages, machine]
+
+
+def _link_speed(element: Element, source: Source, request: Request) -> Rate:
+    text = element.get("pci_link_speed")
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,9})?", text, re.ASCII) or not Fraction(text):
+        return request.rate("pcie-rate", "GB/s of the PCIe links whose speed the file leaves out")
+    return Rate(Fraction(text), f"{source.name}:{element.line} pci_link_speed={text}")
 
 
 def _join_switches(host: Host, request: Request) -> None:

@@ -9,8 +9,6 @@ PCIe is part of the topology where several hosts are joined, or where NVLink doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 from collsched.errors import TopologyError
@@ -25,30 +23,14 @@ from collsched.topology.importers.draft import (
     Vertex,
     Wire,
     per_link,
-    slower,
 )
 from collsched.topology.importers.links import asked_nvlinks, connected, joined_sockets
+from collsched.topology.importers.pcie import Device, plant
 from collsched.topology.importers.xml import Element, parse_xml
 
 _NVSWITCH = "0x068000"
 _MAX_COUNT = 1024
 _FASTEST_NIC = 3_200_000  # Mb/s; above, a file's unit is wrong
-
-
-@dataclass(slots=True)
-class _Device:
-    """A cpu or pci element. `name` is set for GPUs and NICs."""
-
-    element: Element
-    kind: str  # gpu, nic, bridge, unknown
-    rate: Rate | None = None  # towards its parent
-    below: list[_Device] = field(default_factory=list)
-    name: str = ""
-
-    def walk(self) -> Iterator[_Device]:
-        yield self
-        for device in self.below:
-            yield from device.walk()
 
 
 def read(text: str, source: Source, request: Request) -> Host:
@@ -66,11 +48,11 @@ def read(text: str, source: Source, request: Request) -> Host:
 class _Reader:
     def __init__(self, source: Source, request: Request) -> None:
         self.source, self.request, self.host = source, request, Host()
-        self.gpus: list[_Device] = []
-        self.nics: list[_Device] = []
+        self.gpus: list[Device] = []
+        self.nics: list[Device] = []
 
     def read(self, root: Element) -> Host:
-        cpus = [self._device(element, "bridge") for element in root.all("cpu")]
+        cpus = [self._device(element, "cpu") for element in root.all("cpu")]
         if not cpus:
             raise self.source.error(root.line, "no <cpu> in <system>; allowed is one or more; dump the topology again")
         self._classify(cpus)
@@ -87,16 +69,24 @@ class _Reader:
             self.host.notes.append("PCIe and NICs are left out: NVLink joins all GPUs of this one host")
         return self.host
 
-    def _device(self, element: Element, kind: str) -> _Device:
-        device = _Device(element, kind)
+    def _device(self, element: Element, kind: str) -> Device:
+        device = Device(element, kind)
+        if element.tag == "pci":
+            device.rate = lambda: self._rate(element)
         for child in element.children:
             if child.tag == "pci":
                 device.below.append(self._device(child, _kind(child)))
             elif child.tag == "nic" and element.tag == "cpu":
-                device.below.append(_Device(element=child, kind="nic"))
+                device.below.append(self._bare_nic(child))
         return device
 
-    def _classify(self, cpus: list[_Device]) -> None:
+    def _bare_nic(self, element: Element) -> Device:
+        """A NIC that is on no PCIe link: as fast as its ports."""
+        nic = Device(element, "nic")
+        nic.rate = lambda: self._net(nic)
+        return nic
+
+    def _classify(self, cpus: list[Device]) -> None:
         """Asks what the PCI devices without a class are."""
         unknown = [device for cpu in cpus for device in cpu.walk() if device.kind == "unknown"]
         if not unknown:
@@ -106,7 +96,7 @@ class _Reader:
         for device in unknown:
             device.kind = kind if kind in ("gpu", "nic") else "other"
 
-    def _number(self, cpus: list[_Device]) -> None:
+    def _number(self, cpus: list[Device]) -> None:
         """Finds GPUs and NICs and names them; in the order of `dev` where all have one, else of the file."""
         devices = [device for cpu in cpus for device in cpu.walk()]
         self.gpus = [device for device in devices if device.kind == "gpu"]
@@ -127,7 +117,7 @@ class _Reader:
             about = f"{self.source.name}:{gpu.element.line}" + (f" busid={bus}" if gpu.element.tag == "pci" else "")
             self.host.nodes[gpu.name] = Vertex("rank", about)
 
-    def _place(self, cpus: list[_Device]) -> None:
+    def _place(self, cpus: list[Device]) -> None:
         """GPUs that the file leaves out, spread over its PCIe switches in order."""
         count = self.request.count("gpus", "how many GPUs a host has; the file has none", MAX_GPUS)
         if count is None:
@@ -141,7 +131,7 @@ class _Reader:
         rate = self.request.rate("pcie-rate", "GB/s of the PCIe links whose speed or width the file leaves out")
         for number in range(count):
             place = places[number * len(places) // count]
-            gpu = _Device(place.element, "gpu", rate)
+            gpu = Device(place.element, "gpu", lambda: rate)
             place.below.append(gpu)
             self.gpus.append(gpu)
         self.host.notes.append(f"the {count} GPUs of --gpus are spread over the PCIe switches in the order of the file")
@@ -178,51 +168,18 @@ class _Reader:
                 f"tclass={_NVSWITCH}; dump the topology on the machine again",
             )
 
-    def _pcie(self, cpus: list[_Device], joined: bool) -> None:
-        used: list[str] = []
-        for number, cpu in enumerate(cpus):
-            name = f"cpu{number}"
-            children = [device for device in cpu.below if self._useful(device)]
-            if not children:
-                continue
-            self.host.nodes[name] = Vertex("switch", f"{self.source.name}:{cpu.element.line}")
-            used.append(name)
-            for device in children:
-                self._branch(device, name, None)
+    def _pcie(self, cpus: list[Device], joined: bool) -> None:
+        used = plant(self.host, cpus, ("gpu", "nic") if self.request.networked else ("gpu",), self.source)
         if self.request.networked:
             self.host.nics = [Port(nic.name, self._net(nic)) for nic in self.nics]
         if not joined:
             joined_sockets(self.host, used, self.request)
 
-    def _useful(self, device: _Device) -> bool:
-        kinds = ("gpu", "nic") if self.request.networked else ("gpu",)
-        return any(found.kind in kinds for found in device.walk())
+    def _rate(self, element: Element) -> Rate:
+        where = f"{self.source.name}:{element.line}"
+        return rates.pcie(element.get("link_speed"), element.get("link_width"), where, self.request)
 
-    def _branch(self, device: _Device, parent: str, above: Rate | None) -> None:
-        """Links a device and all below it to `parent`; bridges that lead to one thing only are passed through."""
-        element = device.element
-        if device.rate is None and element.tag == "pci":
-            where = f"{self.source.name}:{element.line}"
-            device.rate = rates.pcie(element.get("link_speed"), element.get("link_width"), where, self.request)
-        rate = slower(above, device.rate)
-        if device.kind in ("gpu", "nic"):
-            if device.kind == "nic":
-                self.host.nodes[device.name] = Vertex("switch", f"{self.source.name}:{element.line}")
-                rate = rate or self._net(device)
-            if rate is not None:
-                self.host.wires.append(Wire(device.name, parent, rate))
-            return
-        children = [child for child in device.below if self._useful(child)]
-        if len(children) > 1:
-            name = f"pcie{sum(node.startswith('pcie') for node in self.host.nodes)}"
-            self.host.nodes[name] = Vertex("switch", f"{self.source.name}:{element.line} busid={element.get('busid')}")
-            if rate is not None:
-                self.host.wires.append(Wire(name, parent, rate))
-            parent, rate = name, None
-        for child in children:
-            self._branch(child, parent, rate)
-
-    def _net(self, nic: _Device) -> Rate:
+    def _net(self, nic: Device) -> Rate:
         """The rate of a NIC: of its ports together."""
         nets = [element for element in nic.element.walk() if element.tag == "net"]
         speeds = [element.get("speed") for element in nets]
