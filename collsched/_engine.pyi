@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched.runtime.layout import Layout
+from collsched.runtime.small import Sums
 
 # opcode, chunk, peer, slot, join of every instruction; where joins begin, their members
 Arrays = tuple[
@@ -36,10 +37,12 @@ class Connection:
         self,
         digest: str,
         program: Arrays,
+        sums: Sums,
         chunks: int,
         slots: int,
         row_bytes: int,
         segment_bytes: int,
+        small_bytes: int,
         divisor: int,
         layout: Layout,
     ) -> int: ...
@@ -55,6 +58,7 @@ class Connection:
         target_count: int,
         agreed: bool,
     ) -> None: ...
+    def again(self, x: Any, out: Any, op: str) -> bool: ...
     def gather(self, data: bytes) -> list[bytes]: ...
     def record(self, on: bool) -> None: ...
     def events(

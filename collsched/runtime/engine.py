@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from collsched.collective import Collective
 from collsched.ir.program import Program
 from collsched.ir.schedule import Schedule
-from collsched.lower import program
+from collsched.lower import program, programs
 from collsched.lower.programs import check_ranks_alone
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.layout import Role, Slots
@@ -83,6 +83,11 @@ class Wiring:
         schedule = self.plan.schedule(self.segments) if self.segments > 1 else self.plan.schedule()
         check_ranks_alone(self.plan.topology, schedule.routes)
         return schedule
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """The instructions of all ranks."""
+        return tuple(programs(self.plan.topology, self.schedule))
 
     @cached_property
     def slots(self) -> Slots:
@@ -154,6 +159,10 @@ class Engine(Protocol):
         and the two are apart or in place (`Role.in_place`). For `avg` it sums, and divides what it gets; see
         `runtime.interpreter` for how types round. Releases the interpreter's lock while it waits and works.
         """
+
+    def again(self, x: Any, out: Any, op: str) -> bool:
+        """The short way of an allreduce: compare and execute, if an equal call has been executed before and nothing
+        about the user's arrays is unusual. Else False, and nothing has been done. Engines may always say so."""
 
     def empty(self, nbytes: int) -> Any:
         """New memory that this engine moves without a copy, as an object with the buffer protocol or DLPack, which owns

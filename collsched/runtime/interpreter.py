@@ -49,7 +49,7 @@ def interpret(
             at += last - first
     ranges = schedule.chunks.ranges(schedule.collective, len(buffers[0]))
     with np.errstate(all="ignore"):  # an overflow is a result like any other
-        _execute(list(programs(topology, schedule)), buffers, ranges, op)
+        execute(list(programs(topology, schedule)), buffers, ranges, op)
     size = len(schedule.collective.group)
     outputs: list[Array | None] = []
     for role, buffer in zip(roles, buffers, strict=True):
@@ -59,7 +59,9 @@ def interpret(
     return outputs
 
 
-def _execute(every: list[Program], buffers: list[Array], ranges: tuple[Array, Array], op: str) -> None:
+def execute(every: Sequence[Program], buffers: Sequence[Array], ranges: tuple[Array, Array], op: str) -> None:
+    """Runs the programs of all ranks on their working buffers, in which chunk c is [ranges[0][c], ranges[1][c]). Raises
+    EngineError if they deadlock."""
     lanes: defaultdict[tuple[int, int, int], deque[Array]] = defaultdict(deque)
     position = [0] * len(every)
     moved = True

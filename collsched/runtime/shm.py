@@ -19,6 +19,7 @@ from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
 from collsched.runtime.peers import Peers, foreign
 from collsched.runtime.pending import Pending
+from collsched.runtime.small import sums
 from collsched.runtime.trace import Event
 
 ENV_FD, ENV_RANK = "COLLSCHED_SHM_FD", "COLLSCHED_RANK"
@@ -26,6 +27,7 @@ ENV_RANKS, ENV_TIMEOUT = "COLLSCHED_RANKS", "COLLSCHED_TIMEOUT"
 MAX_RANKS = 1024
 _LINE = 64
 _ARENA, _ARENAS = 1 << 20, 32 << 20  # bytes of one arena, of all together
+_SMALL, _SMALLS = 64 << 10, 128 << 10
 _CODES = {name: code for names in (DTYPES, OPS) for code, name in enumerate(names)}
 
 
@@ -35,17 +37,23 @@ class Tuning:
 
     `arena`: bytes of the buffer that are in flight at once; each rank keeps two arenas in shared memory, and a call on
     more data takes several rounds. None: 1 MiB, less where many ranks share the caches. `segment`: bytes that hop from
-    rank to rank at once. `timeout`: seconds without progress after which a wait is an error.
+    rank to rank at once. `small`: bytes of a buffer up to which every rank adds up the inputs of all by itself; at most
+    an arena. None: 64 KiB, less for more than two ranks. `timeout`: seconds without progress after which a wait is an
+    error.
     """
 
     arena: int | None = None
     segment: int = 64 << 10
+    small: int | None = None
     timeout: float = 300.0
 
     def row(self, ranks: int, chunks: int) -> int:
         """Bytes of an arena: at least 1 KiB a chunk, for the rounds of many chunks."""
         arena = min(_ARENA, _ARENAS // ranks) if self.arena is None else self.arena
         return -(-max(arena, chunks << 10) // _LINE) * _LINE
+
+    def small_bytes(self, ranks: int) -> int:
+        return min(_SMALL, _SMALLS // ranks) if self.small is None else self.small
 
 
 @dataclass(slots=True)
@@ -135,6 +143,7 @@ class ShmEngine:
             process.world, process.connected, plan.digest, str(plan.collective.kind), tuning.timeout
         )
         process.connected += 1
+        self.again = self._connection.again
 
     def segments(self, plan: Executable, nbytes: int) -> int:
         """The engine cuts pieces into segments itself."""
@@ -153,10 +162,12 @@ class ShmEngine:
                 mine.opcode, mine.chunk, mine.peer, wiring.slots.of_program(mine),
                 mine.join, mine.joins.ptr, mine.joins.member,
             ),
+            sums(rank_plan),
             chunks=chunks,
             slots=wiring.slots.total,
             row_bytes=tuning.row(self.ranks, chunks),
             segment_bytes=tuning.segment,
+            small_bytes=tuning.small_bytes(self.ranks),
             divisor=self._members,
             layout=rank_plan.role.ranges,
         )  # fmt: skip

@@ -28,8 +28,10 @@ void insert(std::vector<std::int32_t> &set, std::int32_t value) {
 
 } // namespace
 
-Executor::Executor(Gate &gate, int part, const std::string &digest, const Program &program, Options options)
-    : gate_(gate), part_(part), options_(std::move(options)) {
+Executor::Executor(Gate &gate, int part, const std::string &digest, const Program &program, Sums sums,
+                   Options options)
+    : gate_(gate), part_(part), options_(std::move(options)),
+      small_(std::move(sums), options_.chunks, gate.ranks(), std::min(options_.small_bytes, options_.row_bytes)) {
   std::vector<bool> gives, gets;
   const Ranges any = options_.ranges(1);
   for (const auto at : any.in_at)
@@ -67,6 +69,7 @@ Executor::Executor(Gate &gate, int part, const std::string &digest, const Progra
   pieces_.resize(options_.chunks);
   done_.resize(steps_.steps.size());
   ready_.resize(steps_.steps.size());
+  inputs_.resize(static_cast<std::size_t>(gate_.ranks()));
 }
 
 Executor::~Executor() {
@@ -119,13 +122,39 @@ void Executor::run(const Call &call, Buffer in, Buffer out, bool met) {
   check_buffers(call, in, out);
   in_ = in;
   out_ = out;
+  if (met || trace || !small_.takes(static_cast<std::size_t>(call.count) * layout_->item) || layout_->in_count != call.count)
+    run_rounds(met);
+  else if (!run_small())
+    run_rounds(true);
+  gate_.leave();
+}
+
+// Returns false if others do not take this call for a small one: they met the size for the first time, or record it.
+bool Executor::run_small() {
+  begin_epoch();
+  const auto bytes = static_cast<std::size_t>(call_.count) * layout_->item;
+  std::memcpy(row(gate_.rank(), 0), in_.data, bytes);
+  gate_.enter({.call = call_, .whole = true});
+  gate_.meet();
+  if (!gate_.all_show_whole())
+    return false;
+  for (std::size_t peer = 0; peer < inputs_.size(); ++peer)
+    inputs_[peer] = row(static_cast<int>(peer), 0);
+  small_.add_up(call_.dtype, call_.op, layout_->ranges, inputs_, out_.data);
+  if (call_.op == Op::avg)
+    divide(call_.dtype, out_.data, static_cast<std::size_t>(out_.count), options_.divisor);
+  finish_round();
+  return true;
+}
+
+void Executor::run_rounds(bool met) {
   streams_ = false;
   unit_ = std::max<std::size_t>(1, options_.segment_bytes / layout_->item);
   mapped_.assign(static_cast<std::size_t>(gate_.ranks()) * place_count, nullptr);
-  const Shown shown = show(call, met);
+  const Shown shown = show(call_, met);
   if (!met)
     gate_.enter(shown);
-  first_epoch_ = gate_.epoch + 1;
+  first_epoch_ = gate_.epochs() + 1;
   for (std::int64_t round = 0; round == 0 || round < layout_->rounds; ++round) {
     begin_round(round);
     if (round == 0 && !met)
@@ -134,17 +163,21 @@ void Executor::run(const Call &call, Buffer in, Buffer out, bool met) {
       if (!pass(true))
         gate_.wait([&] { return pass(true); }, [&] { return awaited(); });
     finish_round();
+    gate_.heed_signals();
   }
   if (std::ranges::any_of(shares_, [](const Share &share) { return share.size > 0; }))
-    await_readers(gate_.epoch);
+    await_readers(epoch_);
   mapped_.clear();
-  gate_.leave();
+}
+
+void Executor::begin_epoch() {
+  epoch_ = gate_.epochs() + 1;
+  if (epoch_ > 2)
+    await_readers(epoch_ - 2);
 }
 
 void Executor::begin_round(std::int64_t round) {
-  ++gate_.epoch;
-  if (gate_.epoch > 2)
-    await_readers(gate_.epoch - 2);
+  begin_epoch();
   for (std::size_t c = 0; c < options_.chunks; ++c) {
     pieces_[c] = layout_->piece(c, round);
     segments_[c] = static_cast<std::uint32_t>(divide_up(pieces_[c].count, static_cast<std::int64_t>(unit_)));
@@ -159,7 +192,7 @@ void Executor::begin_round(std::int64_t round) {
 }
 
 void Executor::finish_round() {
-  gate_.control(gate_.rank()).finished.store(gate_.epoch, std::memory_order_release);
+  gate_.finish_epoch();
   for (const auto peer : writers_)
     gate_.ring(peer);
 }
@@ -203,12 +236,12 @@ bool Executor::advance(std::uint32_t index, bool met) {
   move(step, segment);
   done_[index] = segment + 1;
   for (const auto &wire : step.sends)
-    posted_[wire.slot].store(gate_.epoch << segment_bits | (segment + 1), std::memory_order_release);
+    posted_[wire.slot].store(epoch_ << segment_bits | (segment + 1), std::memory_order_release);
   for (const auto &wire : step.sends)
     gate_.ring(wire.peer);
   if (trace) {
     const std::size_t count = std::min(unit_, static_cast<std::size_t>(pieces_[step.chunk].count) - segment * unit_);
-    trace->push_back({gate_.calls(), (gate_.epoch - first_epoch_) << segment_bits | segment, index,
+    trace->push_back({gate_.calls(), (epoch_ - first_epoch_) << segment_bits | segment, index,
                       count * layout_->item, std::exchange(ready_[index], 0), begin, now()});
   }
   return true;
@@ -225,9 +258,9 @@ std::int32_t Executor::missing(const Step &step, std::uint32_t segment) const {
 // Segments that the sender has ready in this epoch; it may be an epoch ahead.
 std::uint32_t Executor::posted(std::uint32_t slot) const {
   const std::uint64_t value = posted_[slot].load(std::memory_order_acquire);
-  if (value >> segment_bits > gate_.epoch)
+  if (value >> segment_bits > epoch_)
     return UINT32_MAX;
-  return value >> segment_bits == gate_.epoch ? static_cast<std::uint32_t>(value & ((1u << segment_bits) - 1)) : 0;
+  return value >> segment_bits == epoch_ ? static_cast<std::uint32_t>(value & ((1u << segment_bits) - 1)) : 0;
 }
 
 Awaited Executor::awaited() const {
@@ -240,7 +273,7 @@ Awaited Executor::awaited() const {
 }
 
 std::byte *Executor::row(int rank, std::uint8_t number) const {
-  const std::size_t half = static_cast<std::size_t>(rank) * 2 + gate_.epoch % 2;
+  const std::size_t half = static_cast<std::size_t>(rank) * 2 + epoch_ % 2;
   return arenas_ + half * rows_ * options_.row_bytes + number * layout_->row;
 }
 

@@ -12,7 +12,7 @@
 //
 // The first round of a call shows version 0 of every chunk before the ranks meet (gate.h): the meeting and the first transfers
 // are one exchange. If the ranks disagree in the meeting, all skip that epoch. A call leaves when nobody reads the user's
-// arrays any more; the arena is left to the next call.
+// arrays any more; the arena is left to the next call. A small call (small.h) is one epoch, which all ranks read from all.
 #pragma once
 
 #include <functional>
@@ -22,6 +22,7 @@
 
 #include "engine/gate.h"
 #include "engine/layout.h"
+#include "engine/small.h"
 #include "engine/steps.h"
 
 namespace collsched::engine {
@@ -47,12 +48,14 @@ public:
     std::size_t slots = 0;  // of the plan, over all ranks
     std::size_t row_bytes = 0;
     std::size_t segment_bytes = 0;
+    std::size_t small_bytes = 0; // of the largest small call
     std::uint32_t divisor = 1; // of avg
     std::function<Ranges(std::int64_t)> ranges;
   };
 
   // Returns when all ranks have made part `part` of the gate's communicator with the same digest.
-  Executor(Gate &gate, int part, const std::string &digest, const Program &program, Options options);
+  Executor(Gate &gate, int part, const std::string &digest, const Program &program, Sums sums,
+           Options options);
   ~Executor();
   Executor(const Executor &) = delete;
   Executor &operator=(const Executor &) = delete;
@@ -70,7 +73,10 @@ private:
   const Layout &layout(std::int64_t count, std::size_t item);
   void check_buffers(const Call &call, Buffer in, Buffer out) const;
   Shown show(const Call &call, bool met);
+  bool run_small();
+  void run_rounds(bool met);
 
+  void begin_epoch();
   void begin_round(std::int64_t round);
   void finish_round();
   void await_readers(std::uint64_t epoch);
@@ -94,12 +100,14 @@ private:
   int part_;
   Options options_;
   Steps steps_;
+  Small small_;
   std::size_t rows_ = 0; // of every rank's arena
   Region region_;
   std::atomic<std::uint64_t> *posted_ = nullptr;
   std::atomic<std::uint16_t> *sources_ = nullptr; // of each slot, place << 8 | row
   std::byte *arenas_ = nullptr;
   std::vector<std::int32_t> readers_, writers_; // ranks that this one sends to, receives from
+  std::vector<const std::byte *> inputs_;       // of a small call
   std::vector<Layout> layouts_;                 // the last few
 
   // Of the call under way.
@@ -109,7 +117,7 @@ private:
   bool streams_ = false; // past the caches
   Share shares_[place_count];
   std::vector<std::shared_ptr<Region>> mapped_; // of each rank and place
-  std::uint64_t first_epoch_ = 0;
+  std::uint64_t first_epoch_ = 0, epoch_ = 0; // of the call, under way
   std::size_t unit_ = 1; // elements of a segment
   // Of the round under way.
   std::vector<Piece> pieces_;           // of each chunk

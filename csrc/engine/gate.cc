@@ -9,6 +9,7 @@ namespace collsched::engine {
 namespace {
 
 constexpr auto nap = std::chrono::milliseconds(50); // between two looks around
+constexpr auto patience = std::chrono::microseconds(100); // before it sleeps
 constexpr std::size_t mail_bytes = 4096;            // of a rank
 
 } // namespace
@@ -18,7 +19,7 @@ Gate::Gate(World &world, int index, const std::string &digest, Options options)
   // Long spins only starve the peer that is waited for: the scheduler may have put both on one core.
   const unsigned cores = std::thread::hardware_concurrency(), needed = static_cast<unsigned>(ranks());
   spins_ = needed <= cores ? 200 : 10;
-  yields_ = needed <= 4 * cores ? 100 : 4;
+  yields_ = needed <= 4 * cores ? patience : Clock::duration::zero();
   throw_if_failed();
   const auto count = static_cast<std::size_t>(ranks());
   region_ = region(0, 2 * cache_line + count * (sizeof(Control) + mail_bytes), digest);
@@ -75,8 +76,16 @@ Call Gate::meet() {
              describe(made(peer), options_.collective);
   if (text.empty())
     return made(first);
+  finish_epoch();
   leave();
   throw Failure(text);
+}
+
+bool Gate::all_show_whole() const {
+  bool all = true;
+  for (int peer = 0; peer < ranks(); ++peer)
+    all = all && control(peer).shown[calls_ % 2].whole;
+  return all;
 }
 
 void Gate::leave() { control(rank()).left.store(calls_, std::memory_order_release); }
@@ -109,6 +118,13 @@ void Gate::sleep(const Awaited &awaited) {
     return;
   look_around();
   looked_ = Clock::now();
+}
+
+void Gate::heed_signals() {
+  if (Clock::now() - looked_ < nap)
+    return;
+  looked_ = Clock::now();
+  options_.interrupted();
 }
 
 // A mailbox at a time: the longest text decides how often all meet.

@@ -1,7 +1,7 @@
 // Where the ranks of one communicator meet: they compare what they called, wait for each other, and notice who does not come.
 //
-// Every rank owns a Control in shared memory, which the others read. A rank that finds nothing to do spins and yields for a
-// moment, then sleeps on its own `bell`; whoever publishes what it may wait for rings. While asleep it looks now and then
+// Every rank owns a Control in shared memory, which the others read. A rank that finds nothing to do spins, then yields its core
+// for some tens of microseconds, as a sleep and its end cost about as much; then it sleeps on its own `bell`; whoever publishes what it may wait for rings. While asleep it looks now and then
 // for failures, dead peers, signals and the time limit. It also tells whom it waits for, so that whoever gives up can
 // follow the chain of waiting ranks to the one that does not move.
 //
@@ -35,7 +35,8 @@ enum Place : std::uint8_t { in_arena, in_input, in_output, in_input_apart, place
 
 struct Shown {
   Call call;
-  Share shares[place_count]; // where chunks of each place lie; of in_arena always private
+  Share shares[place_count] = {}; // where chunks of each place lie; of in_arena always private
+  bool whole = false;             // all of its input lies in its arena: see small.h
 };
 
 struct alignas(2 * cache_line) Control {
@@ -71,8 +72,10 @@ public:
   // Begins a call: all that this rank shows of it is in place before the others can know that it has entered.
   void enter(const Shown &shown);
   // Waits for all ranks and returns the call that they made. Throws Failure on all ranks if they disagree; the gate stays
-  // usable.
+  // usable, and an epoch is skipped: what was published for it is never read.
   Call meet();
+  // Of this call; valid once `meet` has returned: whether all ranks show their whole input.
+  bool all_show_whole() const;
   void leave();
 
   // Of this call; valid once `meet` has returned.
@@ -93,8 +96,14 @@ public:
   // Says that this rank will make no more calls.
   void close();
 
+  // Ends an epoch of this communicator, of whichever executor: nothing that others published for it will be read any more.
+  void finish_epoch() { control(rank()).finished.store(++epochs_, std::memory_order_release); }
+  std::uint64_t epochs() const { return epochs_; } // that have ended
+
+  // Between waits of a long call: gives up if a signal says so, now and then.
+  void heed_signals();
+
   void throw_if_failed() const;
-  std::uint64_t epoch = 0; // of all executors of this communicator
   Control &control(int rank) const { return controls_[rank]; }
   std::uint64_t calls() const { return user_calls_; }
   World &world() const { return world_; }
@@ -117,14 +126,16 @@ private:
   Options options_;
   Region region_;
   bool closed_ = false;
-  int spins_, yields_; // looks before a sleep
+  int spins_;              // looks before it yields
+  Clock::duration yields_; // how long it does
   std::atomic<std::uint64_t> *arrived_ = nullptr;
   Control *controls_ = nullptr;
   std::byte *mail_ = nullptr;
   std::uint64_t calls_ = 0;    // meetings of all sorts
   std::uint64_t user_calls_ = 0; // of the collective, for messages
   std::uint64_t barriers_ = 0;
-  Clock::time_point asleep_since_, looked_;
+  std::uint64_t epochs_ = 0;
+  Clock::time_point asleep_since_, looked_ = Clock::now();
   Awaited awaited_;
   int watched_ = 0;            // the peer looked at last
   std::optional<int> suspect_; // a peer that ended before its part was done
@@ -137,11 +148,12 @@ template <typename Ready> bool Gate::look_often(Ready ready) const {
       return true;
     pause();
   }
-  for (int i = 0; i < yields_; ++i) {
+  const auto end = Clock::now() + yields_;
+  do {
+    sched_yield();
     if (ready())
       return true;
-    sched_yield();
-  }
+  } while (Clock::now() < end);
   return false;
 }
 

@@ -17,7 +17,7 @@ from collsched.runtime.layout import Role
 from collsched.runtime.shm import Tuning
 
 NUMPY = [name for name in DTYPES if name != "bfloat16"]
-SMALL = Tuning(arena=1024, segment=128, timeout=20)  # many rounds, many segments
+SMALL = Tuning(arena=1024, segment=128, small=0, timeout=20)  # many rounds, many segments
 
 
 def data(plan: Handmade, dtype: str, count: int) -> list[np.ndarray[Any, Any] | None]:
@@ -64,12 +64,13 @@ def differences(
     return on_ranks(plan, body, tuning)
 
 
+@pytest.mark.parametrize("small", [0, None])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_type_and_size(kind: Kind) -> None:
+def test_every_type_and_size(kind: Kind, small: int | None) -> None:
     plan = handmade(5, kind, k=2, seed=1)
     ops = OPS if kind.reduces else ("sum",)
     cases = [(dtype, count, ops[i % len(ops)]) for dtype in NUMPY for i, count in enumerate((0, 1, 7, 97, 1009))]
-    assert differences(plan, cases) == [[]] * 5
+    assert differences(plan, cases, Tuning(small=small, timeout=20)) == [[]] * 5
 
 
 def as_shared(communicator: Communicator, array: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any] | None:
@@ -92,10 +93,12 @@ def test_shared_arrays(kind: Kind, seed: int) -> None:
     assert differences(plan, [("int16", 20_011, ops[-1])], shared=True) == [[]] * 5
 
 
+@pytest.mark.parametrize("small", [0, None])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.reduces])
-def test_every_reduction(kind: Kind) -> None:
+def test_every_reduction(kind: Kind, small: int | None) -> None:
     plan = handmade(4, kind, k=3, seed=2)
-    assert differences(plan, [(dtype, 113, op) for dtype in NUMPY for op in OPS]) == [[]] * 4
+    cases = [(dtype, 113, op) for dtype in NUMPY for op in OPS]
+    assert differences(plan, cases, Tuning(small=small, timeout=20)) == [[]] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
