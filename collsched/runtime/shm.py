@@ -85,7 +85,7 @@ def siblings() -> Peers | None:
     if not launched():
         return None
     process = _process or join(int(os.environ[ENV_FD]), int(os.environ[ENV_RANK]))
-    exchange = _engine.Connection(process.world, process.connected, "exchange", "exchange", _timeout()).gather
+    exchange = _engine.Connection(process.world, process.connected, "exchange", "exchange", default_timeout()).gather
     process.connected += 1
     return Peers(process.world.rank, process.world.ranks, exchange, "collsched launch")
 
@@ -216,7 +216,7 @@ def connect(
         raise InputError(
             f"the plan has {ranks} ranks, this launch {process.world.ranks}; use `collsched launch -n {ranks}`"
         )
-    return Communicator(plan, ShmEngine(plan, process, tuning or Tuning(timeout=_timeout())), wirings)
+    return Communicator(plan, ShmEngine(plan, process, tuning or Tuning(timeout=default_timeout())), wirings)
 
 
 def _attach(ranks: int) -> Process:
@@ -236,7 +236,8 @@ def _attach(ranks: int) -> Process:
     )
 
 
-def _timeout() -> float:
+def default_timeout() -> float:
+    """Seconds without progress after which a wait is an error, from the environment. Raises InputError."""
     text = os.environ.get(ENV_TIMEOUT)
     if text is None:
         return Tuning().timeout

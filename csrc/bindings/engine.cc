@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/engine_kernels.h"
 #include "engine/executor.h"
 
 namespace nb = nanobind;
@@ -331,6 +332,7 @@ NB_MODULE(_engine, module) {
       .def("events", &Connection::events)
       .def("close", &Connection::close)
       .def_prop_ro("shared_bytes", &Connection::shared_bytes);
+  bind_kernels(module);
   module.def("examine", &examine, "array"_a);
   module.def("die_with_parent", &die_with_parent, "parent"_a);
 }

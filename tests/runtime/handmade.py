@@ -14,6 +14,7 @@ from collsched.forest.model import Forest, Routes
 from collsched.forest.problem import directions
 from collsched.ir.schedule import Schedule
 from collsched.lower import lower
+from collsched.passes.segment import Segment
 from collsched.topology.model import Link, Node, Topology
 
 
@@ -24,8 +25,8 @@ class Handmade:
     forests: tuple[Forest, ...]
     digest: str
 
-    def schedule(self) -> Schedule:
-        return lower(self.topology, self.collective, self.forests)
+    def schedule(self, segments: int = 1) -> Schedule:
+        return Segment(segments)(lower(self.topology, self.collective, self.forests))
 
 
 def mesh(ranks: int) -> Topology:

@@ -391,7 +391,7 @@ def test_outside_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_engines_of_other_versions() -> None:
     assert require_engine("auto") == "shm"
-    for engine in ("mpi", "nccl", "cuda"):
+    for engine in ("nccl", "cuda"):
         with pytest.raises(MissingComponentError, match=f"engine '{engine}' is not part of this version; it has shm"):
             require_engine(engine)
     with pytest.raises(InputError, match="choose auto, shm, mpi, nccl, cuda"):

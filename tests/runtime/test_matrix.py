@@ -6,6 +6,7 @@ The ranks of a topology are started once, and hold a communicator for every coll
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -133,9 +134,9 @@ def cases() -> Iterator[tuple[str, int, str]]:
     return ((dtype, count, next(ops)) for dtype in DTYPES for count in SIZES)
 
 
-def failures(communicators: list[Communicator], group: list[int]) -> Iterator[str]:
+def failures(communicators: list[Communicator], group: list[int], calls: list[tuple[str, int, str]]) -> Iterator[str]:
     for communicator in communicators:
-        for dtype, count, op in cases():
+        for dtype, count, op in calls:
             if communicator.rank not in group:
                 communicator.call(), communicator.call()
                 continue
@@ -147,24 +148,28 @@ def failures(communicators: list[Communicator], group: list[int]) -> Iterator[st
                     yield f"{communicator.kind} of {count} {dtype} ({op}) {how.__name__}"
 
 
-@pytest.mark.parametrize(("name", "options", "group"), TOPOLOGIES)
-def test_against_numpy(name: str, options: dict[str, str], group: str | None) -> None:
+@lru_cache
+def compiled(number: int) -> tuple[list[collsched.Plan], list[int]]:
+    """Plans of all collectives for a topology, and the ranks that take part."""
+    name, options, group = TOPOLOGIES[number]
     topology = collsched.bundled(name, **options)
-    root = {"group": group} if group else {}
-    plans = []
-    for kind in Kind:
-        plans.append(collsched.compile(topology, kind, **root))
+    who = {"group": group} if group else {}
+    plans = [collsched.compile(topology, kind, **who) for kind in Kind if not kind.rooted]
     members = list(plans[0].collective.group)
-    for i, kind in enumerate(Kind):
-        if kind.rooted:
-            plans[i] = collsched.compile(topology, kind, root=members[RANKS_TO_ROOT], **root)
+    root = members[RANKS_TO_ROOT]
+    return plans + [collsched.compile(topology, kind, root=root, **who) for kind in Kind if kind.rooted], members
+
+
+@pytest.mark.parametrize("number", range(len(TOPOLOGIES)), ids=[name for name, *_ in TOPOLOGIES])
+def test_against_numpy(number: int) -> None:
+    plans, members = compiled(number)
 
     def body(rank: int) -> list[str]:
         communicators = [connect(plan, tuning=Tuning(arena=2048, segment=256, timeout=30)) for plan in plans]
-        found = list(failures(communicators, members))
+        found = list(failures(communicators, members, list(cases())))
         for communicator in communicators:
             communicator.close()
         return found
 
-    ranks = len(topology.ranks)
+    ranks = len(plans[0].topology.ranks)
     assert on_processes(ranks, body) == [[]] * ranks

@@ -1,0 +1,181 @@
+"""The engine of jobs that an MPI launcher started: programs as messages, through mpi4py, with any MPI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collsched import __version__
+from collsched.errors import EngineError
+from collsched.passes.segment import MAX_PIECES
+from collsched.runtime import mpi_world, peers
+from collsched.runtime.buffers import Buffer
+from collsched.runtime.communicator import Communicator
+from collsched.runtime.dtypes import DTYPES, OPS
+from collsched.runtime.engine import RELAY, Call, Executable, RankPlan, Wirings
+from collsched.runtime.mpi_flight import Flight, Loaded
+from collsched.runtime.mpi_link import Link
+from collsched.runtime.pending import Pending
+from collsched.runtime.shm import default_timeout
+from collsched.runtime.trace import Event
+
+_MOST_TRANSFERS = 1 << 17  # of a schedule whose chunks are cut for the pipeline
+_NOBODY = -(1 << 62)  # less than any count
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Sizes of the engine, the same on all ranks.
+
+    `segment`: bytes of the pieces that chunks are cut into, about, so that the ranks of a chain work at the same time.
+    `window`: messages under way at once on each lane, and landing places of its reductions. `message`: the most bytes
+    of one message. `timeout`: seconds without progress after which a wait is an error.
+    """
+
+    segment: int = 1 << 20
+    window: int = 4
+    message: int = 1 << 30
+    timeout: float = 300.0
+
+
+def launched() -> bool:
+    """Whether a launcher of MPI programs started this process."""
+    return peers.started_by_mpi()
+
+
+class MpiEngine:
+    """Implements `runtime.engine.Engine`: one communicator of this process, with an MPI communicator of its own."""
+
+    name = "mpi"
+    device = "cpu"
+    queues = False
+
+    def __init__(self, plan: Executable, link: Link, tuning: Tuning) -> None:
+        self.rank, self.ranks = link.rank, link.ranks
+        self._link, self._tuning, self._kind = link, tuning, str(plan.collective.kind)
+        self._events: list[Event] = []
+        self._recording = False
+
+    def segments(self, plan: Executable, nbytes: int) -> int:
+        """A power of two, so that similar sizes share a program."""
+        schedule = plan.schedule()
+        lo, hi = schedule.chunks.ranges(plan.collective, plan.collective.total(nbytes))
+        wanted = -(-int((hi - lo).max(initial=0)) // self._tuning.segment)
+        most = min(MAX_PIECES, max(1, _MOST_TRANSFERS // max(1, len(schedule.transfers.chunk))))
+        pieces = 1
+        while pieces < wanted and 2 * pieces <= most:
+            pieces *= 2
+        return pieces
+
+    def agree(self, call: Call) -> Call:
+        with self._guard():
+            return self._agree(call)
+
+    def _agree(self, call: Call) -> Call:
+        link, mpi = self._link, self._link.mpi
+        link.calls += 1
+        link.doing = f"call {link.calls:,}, {self._describe(call)}"
+        link.raise_failure()
+        code = DTYPES.index(call.dtype) * len(OPS) + OPS.index(call.op)
+        # The most and, negated, the least of every number; a relay has no say.
+        mine = np.array([_NOBODY] * 4 if call.count == RELAY else [call.count, -call.count, code, -code], np.int64)
+        most = np.empty_like(mine)
+        mpi_world.finish(link, link.comm.Iallreduce, [mine, mpi.INT64_T], [most, mpi.INT64_T], mpi.MAX)
+        count, least, code, least_code = most.tolist()
+        if count == -least and code == -least_code:
+            return _decoded(count, code)
+        every = np.empty((self.ranks, len(mine)), np.int64)
+        mpi_world.finish(link, link.comm.Iallgather, [mine, mpi.INT64_T], [every, mpi.INT64_T])
+        raise EngineError(self._disagreement(every.tolist()))
+
+    def _disagreement(self, every: list[list[int]]) -> str:
+        made = [(rank, _decoded(row[0], row[2])) for rank, row in enumerate(every) if row[0] != _NOBODY]
+        if not made:
+            return f"no rank gave data to {self._kind}"
+        first = made[0]
+        other = next(call for call in made if call[1] != first[1])
+        one, two = (f"rank {rank} made {self._describe(call)}" for rank, call in (first, other))
+        return f"the ranks disagree in call {self._link.calls:,}: {one}, {two}"
+
+    def _describe(self, call: Call) -> str:
+        return self._kind if call.count == RELAY else f"{self._kind} of {call.count:,} {call.dtype} ({call.op})"
+
+    def load(self, rank_plan: RankPlan) -> Loaded:
+        return Loaded(rank_plan, self._tuning.window)
+
+    def execute(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
+        with self._guard():
+            if not agreed:
+                self._agree(call)
+            self._link.doing = f"call {self._link.calls:,}, {self._describe(call)}"
+            events = self._events if self._recording else None
+            Flight(self._link, loaded, call, source, target, self._tuning.message, events).run()
+
+    def empty(self, nbytes: int) -> NDArray[np.uint8]:
+        return np.empty(nbytes, np.uint8)
+
+    def mark(self) -> Pending:
+        raise NotImplementedError("the mpi engine queues nothing")
+
+    def record(self, on: bool) -> None:
+        self._recording = on
+
+    def events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def gather(self, data: bytes) -> list[bytes]:
+        with self._guard():
+            return mpi_world.share(self._link, data)
+
+    def abort(self, text: str) -> None:
+        self._link.declare(text)
+
+    def close(self) -> None:
+        mpi_world.close_link(self._link)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """What ends a call half done ends it for all ranks."""
+        self._check_thread()
+        try:
+            yield
+        except EngineError:
+            raise
+        except self._link.mpi.Exception as error:
+            self._link.declare(f"rank {self.rank}, {self._link.doing}: MPI reports {error}")
+            raise EngineError(self._link.failure) from None
+        except BaseException as error:
+            self.abort(f"rank {self.rank} was interrupted ({type(error).__name__})")
+            raise
+
+    def _check_thread(self) -> None:
+        mpi = self._link.mpi
+        if mpi.Query_thread() < mpi.THREAD_SERIALIZED and not mpi.Is_thread_main():
+            raise EngineError(
+                "this MPI serves its main thread only (MPI_THREAD_FUNNELED): leave wait=False away, or initialise MPI "
+                "with MPI_THREAD_MULTIPLE"
+            )
+
+
+def _decoded(count: int, code: int) -> Call:
+    dtype, op = divmod(code, len(OPS))
+    return Call(count, DTYPES[dtype], OPS[op])
+
+
+def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None) -> Communicator:
+    """This rank's end of a plan; returns once all ranks of the MPI job have connected. `wirings`: what is known of the
+    plan.
+
+    Raises MissingComponentError without mpi4py, InputError where the job has another number of ranks than the plan,
+    EngineError where the ranks brought different plans, or a rank ends or does not come.
+    """
+    tuning = tuning or Tuning(timeout=default_timeout())
+    link = mpi_world.open_link(
+        len(plan.topology.ranks), plan.digest, f"collsched {__version__}, {tuning}", tuning.timeout
+    )
+    return Communicator(plan, MpiEngine(plan, link, tuning), wirings)
