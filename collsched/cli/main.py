@@ -37,6 +37,7 @@ VERBS = {
     "export": Verb("collsched.cli.export", "export_command", "Write a plan's schedule in another format."),
     "run": Verb("collsched.cli.run", "run_command", "Execute a plan once and check every element."),
     "launch": Verb("collsched.cli.launch", "launch_command", "Start N ranks of a program on this machine."),
+    "bench": Verb("collsched.cli.bench", "bench_command", "Measure a plan beside MPI, gloo or NCCL."),
     "show": Verb("collsched.cli.show", "show_command", "Pictures of a topology or a plan, as text, page or trace."),
     "topology": Verb("collsched.cli.topology", "topology_group", "List, show, import and probe topologies."),
 }

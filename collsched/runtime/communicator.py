@@ -61,6 +61,11 @@ class Communicator:
         """The name of the engine: shm, mpi, nccl or cuda."""
         return self._engine.name
 
+    @property
+    def device(self) -> str:
+        """The memory that its buffers live in: cpu or cuda."""
+        return self._engine.device
+
     def allreduce(
         self, x: Array = None, out: Array = None, *, op: str = "sum", dtype: str | None = None, wait: bool = True
     ) -> Any:

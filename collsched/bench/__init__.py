@@ -1,0 +1,1 @@
+"""A plan measured beside the libraries that do the same: protocol, baselines, statistics, tables."""
