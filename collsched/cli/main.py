@@ -39,6 +39,7 @@ VERBS = {
     "launch": Verb("collsched.cli.launch", "launch_command", "Start N ranks of a program on this machine."),
     "bench": Verb("collsched.cli.bench", "bench_command", "Measure a plan beside MPI, gloo or NCCL."),
     "show": Verb("collsched.cli.show", "show_command", "Pictures of a topology or a plan, as text, page or trace."),
+    "doctor": Verb("collsched.cli.doctor", "doctor_command", "What works on this machine, and why the rest does not."),
     "topology": Verb("collsched.cli.topology", "topology_group", "List, show, import and probe topologies."),
 }
 

