@@ -6,8 +6,9 @@
 
 All sides are up in the same processes and work on the same buffers. They take turns in rounds, each time another one
 first, so that what changes on the machine meanwhile changes for all. Between turns everybody meets in a barrier that
-sleeps. A turn begins with a call that does not count; then, for each timed iteration: restore the input if the call
-overwrites it, line up the ranks by the side's own means, time the call.
+sleeps. A turn begins with calls that do not count, for some milliseconds and at least one: what was measured before
+leaves the ranks on other cores, and the caches full of its own. Then, for each timed iteration: restore the input if
+the call overwrites it, line up the ranks by the side's own means, time the call.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from collsched.runtime.layout import Role
 from collsched.runtime.trace import Trace
 
 _TRIAL_WARMUP, _TRIAL = 2, 5  # calls of every setting, to find the fastest
+_SETTLE, _MOST_SETTLING = 0.01, 100  # seconds and calls at the beginning of a turn
 _HOPELESS = 3  # times the best so far: not tried further
 
 
@@ -50,6 +52,7 @@ class Session:
     def __post_init__(self) -> None:
         self._ours = PlanSide(self.communicator, self.place)
         self.dropped: dict[tuple[str, str], str] = {}  # baseline, setting → why it is not tried
+        self._settling: dict[tuple[str, str], int] = {}
         self.lacking: dict[tuple[str, bool], str] = {}  # baseline, in place → why it was not measured
 
     @cached_property
@@ -100,7 +103,9 @@ class Session:
         return _Bench(self.place, self.memory, case, role, data, made)
 
     def _touch(self, bench: _Bench, side: Side) -> None:
-        bench.turn(side, self.sweep.warmup)
+        """Warm up, and find out how many calls the side takes to settle, the same on all ranks."""
+        usual = float(np.median(bench.agreed(bench.turn(side, max(1, self.sweep.warmup))).max(axis=1)))
+        self._settling[side.engine, side.setting] = max(1, min(_MOST_SETTLING, int(_SETTLE / max(usual, 1e-7))))
 
     def _contenders(self, bench: _Bench, baseline: Baseline) -> list[Side]:
         """The baseline at its default, and in the setting that is fastest at this size if that is another one."""
@@ -114,7 +119,10 @@ class Session:
             if (baseline.engine, name) not in self.dropped:
                 tried[name] = self._trial(bench, baseline, name, min(tried.values()))
         best = self._best(bench, baseline, tried)
-        return [default] if best == DEFAULT else [default, baseline.side(best)]
+        if best == DEFAULT:
+            return [default]
+        self._touch(bench, baseline.side(best))
+        return [default, baseline.side(best)]
 
     def _best(self, bench: _Bench, baseline: Baseline, tried: dict[str, float]) -> str:
         """The fastest setting whose results are right."""
@@ -146,7 +154,8 @@ class Session:
         for number, iterations in enumerate(self.sweep.turns):
             for i in range(len(sides)):
                 chosen = (number + i) % len(sides)
-                mine[chosen] += bench.turn(sides[chosen], iterations, settle=1)
+                side = sides[chosen]
+                mine[chosen] += bench.turn(side, iterations, self._settling[side.engine, side.setting])
         return [bench.agreed(times) for times in mine]
 
 

@@ -20,6 +20,8 @@ from collsched.bench.sweep import Sweep
 from collsched.errors import CollschedError, EngineError, InputError, MissingComponentError
 from collsched.plan import Plan
 from collsched.runtime import connect, shm
+from collsched.runtime.check import Case as Checked
+from collsched.runtime.check import check_memory
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.launch import Ended, Ranks, raising_signals
 from collsched.runtime.peers import Peers
@@ -51,9 +53,12 @@ def launched(job: Job, peers: Peers) -> Iterator[Message]:
 def forked(job: Job) -> Generator[Message, None, None]:
     """Start a process for each rank on this machine; yield the messages of rank 0.
 
-    Raises EngineError if a rank fails or ends; no process is left once the iterator is closed.
+    Raises InputError if there is not enough memory, EngineError if a rank fails or ends. No process is left once the
+    iterator is closed.
     """
     ranks = len(job.plan.topology.ranks)
+    cases = [case for placements in job.sweep.cases(job.plan.collective) for case in placements]
+    check_memory([Checked(case.dtype, case.count) for case in cases], ranks)
     reader, writer = os.pipe()
     listener, meeting = listen("127.0.0.1", ranks)
     report = _Report()

@@ -224,7 +224,7 @@ def run_plan(
     if iterations < 1:
         raise InputError(f"{iterations} iterations; at least 1")
     ranks = len(plan.topology.ranks)
-    _check_memory(cases, ranks)
+    check_memory(cases, ranks)
     # Before the fork, so that the ranks share it.
     wirings, data = _known(plan, cases), _prepare(plan.collective, cases)
     reader, writer = os.pipe()
@@ -249,8 +249,9 @@ def run_plan(
         raise EngineError(report.error or failed)
 
 
-def _check_memory(cases: Sequence[Case], ranks: int) -> None:
-    """Every rank holds input, a copy of it, output and what is expected (fractions: and a tolerance, in float64)."""
+def check_memory(cases: Sequence[Case], ranks: int) -> None:
+    """Raises InputError if this machine has no room for the ranks. Each holds input, a copy of it, output and what is
+    expected (fractions: and a tolerance, in float64)."""
     sizes = (4 * case.bytes + (16 * case.elements if case.values == "fractions" else 0) for case in cases)
     need = ranks * max(sizes, default=0)
     lines = Path("/proc/meminfo").read_text().splitlines()
@@ -258,7 +259,7 @@ def _check_memory(cases: Sequence[Case], ranks: int) -> None:
     if available is not None and need > available:
         raise InputError(
             f"{ranks} ranks need up to {format_bytes(need)} to check cases of this size, and "
-            f"{format_bytes(available)} are free; choose a smaller --size"
+            f"{format_bytes(available)} are free; choose a smaller size"
         )
 
 

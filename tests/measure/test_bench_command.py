@@ -26,7 +26,7 @@ from collsched.bench.sweep import Sweep
 from collsched.cli.bench import _report
 from collsched.cli.main import main
 from collsched.collective import Kind
-from collsched.errors import EngineError
+from collsched.errors import InputError
 
 SMALL = ("-b", "512", "-e", "8K", "-f", "16", "-n", "4", "-w", "1")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
@@ -194,6 +194,12 @@ def test_what_is_refused(plans: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     golden.check("\n".join(told), "bench/errors")
 
 
+def test_sizes_that_memory_has_no_room_for(plans: Path) -> None:
+    job = Job(collsched.Plan.load(plans / "pair.cs"), "shm", (), Sweep((1 << 45,), iterations=1))
+    with pytest.raises(InputError, match=r"2 ranks need up to 256 TiB .* choose a smaller size"):
+        next(forked(job))
+
+
 def children(process: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
@@ -242,5 +248,5 @@ def test_an_interrupt_ends_all_ranks(plans: Path) -> None:
 def test_a_failure_to_write_the_trace_is_an_error_of_the_run(plans: Path, tmp_path: Path) -> None:
     plan = collsched.Plan.load(plans / "pair.cs")
     job = Job(plan, "shm", (), Sweep((512,), iterations=1), trace=tmp_path / "absent" / "t.json")
-    with closing(forked(job)) as found, pytest.raises((EngineError, collsched.errors.InputError), match="absent"):
+    with closing(forked(job)) as found, pytest.raises(InputError, match="absent"):
         list(found)
