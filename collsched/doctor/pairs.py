@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from collsched.compiler import compile
-from collsched.doctor.engines import pair_plan
 from collsched.errors import EngineError
 from collsched.runtime import Communicator, connect
 from collsched.runtime.peers import Peers
+from collsched.topology import one_machine
 
 SIZES = (8, 1 << 20)  # bytes: what a message takes at least, and what goes through
 _REPEATS = 5
@@ -40,7 +40,7 @@ def check_pairs(peers: Peers, engine: str = "auto") -> tuple[str, list[Pair]]:
     pairs = list(combinations(range(ranks), 2))
     if len(pairs) > MOST_PAIRS:
         pairs = [(rank, rank + 1) for rank in range(ranks - 1)]
-    topology = pair_plan(ranks).topology
+    topology = one_machine(ranks)
     found = []
     name = engine
     for pair in pairs:

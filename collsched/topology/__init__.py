@@ -3,6 +3,7 @@
 from collsched.topology.dump import dump_yaml
 from collsched.topology.graphs import from_networkx, to_networkx
 from collsched.topology.library import Bundled, bundled, bundled_names, list_bundled, resolve
+from collsched.topology.memory import one_machine
 from collsched.topology.model import Link, Node, Topology
 from collsched.topology.reader import load_topology
 
@@ -17,6 +18,7 @@ __all__ = [
     "from_networkx",
     "list_bundled",
     "load_topology",
+    "one_machine",
     "resolve",
     "to_networkx",
 ]

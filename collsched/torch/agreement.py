@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from collsched import __version__
 from collsched.errors import CollschedError, InputError
 from collsched.runtime.peers import Peers
+from collsched.topology import one_machine
 from collsched.topology.model import Topology
-from collsched.torch.fabric import digest, one_machine
+from collsched.torch.fabric import digest
 from collsched.torch.options import Given
 
 

@@ -1,4 +1,4 @@
-"""The fabric of a process group: the topology, what remains of it for some of its ranks, or one machine's memory.
+"""The fabric of a process group: the topology, or what remains of it for some of its ranks.
 
 a ─ S ─ b       a group {a, b} keeps the switch S; it loses the rank c, and with it the way a ─ c ─ b:
 a ─ c ─ b       a rank outside the group takes no part in its calls, so it cannot relay
@@ -9,27 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 from collsched.collective import Kind, make_collective
 from collsched.errors import UnreachableError
 from collsched.forest.optimum import check_reachable
 from collsched.topology import dump_yaml
-from collsched.topology.builder import Builder
 from collsched.topology.model import Topology
-
-_MEMORY = Fraction(10)  # GB/s of every rank: only the proportions matter, and they are equal
-
-
-def one_machine(ranks: int) -> Topology:
-    """Ranks that reach each other through one shared memory: a hub, without links to prefer."""
-    builder = Builder()
-    for rank in range(ranks):
-        builder.node(f"rank{rank}", "rank")
-    memory = builder.node("memory", "switch")
-    for rank in range(ranks):
-        builder.both(rank, memory, _MEMORY, Fraction(1))
-    return builder.finish(f"one machine with {ranks} ranks", None)
 
 
 def restricted(topology: Topology, ranks: Sequence[int]) -> Topology | None:

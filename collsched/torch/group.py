@@ -15,9 +15,10 @@ from collsched.collective import Kind
 from collsched.errors import MissingComponentError
 from collsched.runtime import Communicator
 from collsched.runtime.peers import Peers
+from collsched.topology import one_machine
 from collsched.topology.model import Topology
 from collsched.torch.engines import Meeting, meet
-from collsched.torch.fabric import one_machine, restricted
+from collsched.torch.fabric import restricted
 from collsched.torch.lane import Lane
 from collsched.torch.options import Options
 from collsched.torch.plans import Plans, share

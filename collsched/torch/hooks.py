@@ -63,15 +63,18 @@ def state(
     source: Source | None = None,
     *,
     group: Any = None,
+    device: str | None = None,
     compress: Compression | None = None,
     options: Options | None = None,
 ) -> State:
     """A State for a process group of any backend (the default one). Collective, before the first step.
 
-    `source`: a topology or plans, see `Options`; `options` instead has all settings. `compress="bf16"`: DDP's gradients
-    travel as bfloat16 and are added in float32, see `allreduce_hook`.
+    `source`: a topology or plans, see `Options`; `options` instead has all settings. `device`: where the tensors will
+    be, "cpu" or "cuda", which it is by default where there are GPUs. `compress="bf16"`: DDP's gradients travel as
+    bfloat16 and are added in float32, see `allreduce_hook`.
 
-    Raises InputError on all ranks where they do not fit the topology or the plans, or where they differ.
+    Raises InputError on all ranks where they do not fit the topology or the plans, or where they differ;
+    MissingComponentError where no engine serves them.
     """
     if options is not None and source is not None:
         raise InputError("source is given twice; put it into options alone")
@@ -82,7 +85,9 @@ def state(
     name = f"collsched/state{number}"
     store = dist.PrefixStore(name, store_of(group))
     described = job(store, group.rank(), group.size(), options or Options(source))
-    return State(described, group, name, compress)
+    made = State(described, group, name, compress)
+    made.group(group, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return made
 
 
 def allreduce_hook(state: State, bucket: Any) -> Any:

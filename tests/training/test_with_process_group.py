@@ -14,8 +14,8 @@ from mixed import CALLS, compare, repetition
 from torch.distributed import _functional_collectives as functional
 
 import collsched
+from collsched.topology import one_machine
 from collsched.torch import Options
-from collsched.torch.fabric import one_machine
 
 RING = """collsched: topology/1
 name: ring

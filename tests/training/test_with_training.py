@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import collsched.torch
-from collsched.torch.fabric import one_machine
+from collsched.topology import one_machine
 
 ROUNDING = 1e-5  # of float32 sums of four in another order, through a few steps
 STEPS = 6
