@@ -13,13 +13,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GUIDE, README = ROOT / "docs" / "user-guide.md", ROOT / "README.md"
+GUIDE, TRAINING, README = ROOT / "docs" / "user-guide.md", ROOT / "docs" / "training.md", ROOT / "README.md"
 SAVE = re.compile(r"[Ss]ave this as `([^`]+)`")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_every_command_prints_what_the_guide_says(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert _replay(GUIDE, tmp_path, request.config.getoption("--update-golden")) >= 10
+
+
+def test_every_command_prints_what_the_walk_to_a_training_step_says(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    assert _replay(TRAINING, tmp_path, request.config.getoption("--update-golden")) >= 4
 
 
 def test_the_readme_shows_a_real_run(tmp_path: Path, request: pytest.FixtureRequest) -> None:
