@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from collsched.cli._common import Progress, console, json_option, print_json, pr
 
 if TYPE_CHECKING:
     from collsched.plan import Plan
-    from collsched.runtime.check import Row
+    from collsched.runtime.check import Case, Row
 
 
 @click.command("run")
@@ -38,15 +39,15 @@ def run_command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Verify a plan, execute it with one process a rank on this machine, and check every element.
+    """Verify a plan, execute it with one process a rank, and check every element.
 
+    The shm engine starts the ranks, on this machine; for the others a launcher does: mpirun -n N collsched run PLAN.
     Without --size and --dtype: several element types, no element, one, a prime number of them, and more. The exit code
     is 1 if any element is wrong.
     """
     from collsched.plan import Plan
     from collsched.runtime import require_engine
-    from collsched.runtime.check import default_cases, run_plan
-    from collsched.runtime.shm import Tuning
+    from collsched.runtime.check import default_cases
     from collsched.units import parse_size
 
     engine = require_engine(engine)
@@ -56,23 +57,41 @@ def run_command(
         raise click.UsageError(f"--op {op} does not apply: {plan.collective.kind} reduces nothing")
     plan.verify()  # a plan that is wrong is refused, not executed
     # Processes start one after the other, and share the cores.
-    tuning = Tuning(timeout=timeout or 60 + len(plan.topology.ranks) / 4)
+    timeout = timeout or 60 + len(plan.topology.ranks) / 4
     rows: list[Row] = []
     shown: Progress | None = None
     with contextlib.ExitStack() as stack:
-        results = stack.enter_context(contextlib.closing(run_plan(plan, cases, iterations=iterations, tuning=tuning)))
+        results, prints = _results(plan, cases, engine, iterations, timeout, stack)
         for row in results:
             # Only now: the ranks are forked before there is a second thread.
-            if shown is None:
+            if shown is None and prints:
                 shown = stack.enter_context(progress())
             rows.append(row)
-            shown(f"{plan.collective.kind} on {len(plan.topology.ranks)} ranks")
+            if shown is not None:
+                shown(f"{plan.collective.kind} on {len(plan.topology.ranks)} ranks")
     wrong = sum(row.wrong for row in rows)
-    if as_json:
+    if prints and as_json:
         print_json(_as_json(plan, engine, rows))
-    else:
+    elif prints:
         _print(plan, engine, rows, wrong)
     return 1 if wrong else 0
+
+
+def _results(
+    plan: Plan, cases: list[Case], engine: str, iterations: int, timeout: float, stack: contextlib.ExitStack
+) -> tuple[Iterator[Row], bool]:
+    """The rows as they come in, and whether this process prints them: of ranks started here, or of those to which a
+    launcher added this process."""
+    from collsched.runtime import connect, tuning
+    from collsched.runtime.check import run_plan
+    from collsched.runtime.check_launched import run_launched
+
+    sizes = tuning(engine)(timeout=timeout)
+    if engine == "shm":
+        results = run_plan(plan, cases, iterations=iterations, tuning=sizes)
+        return stack.enter_context(contextlib.closing(results)), True
+    communicator = stack.enter_context(connect(plan, engine, sizes))
+    return run_launched(communicator, plan, cases, iterations=iterations), communicator.rank == 0
 
 
 def _algbw(row: Row) -> float | None:

@@ -4,6 +4,7 @@ An engine is a module of this package with
 
     connect(plan, tuning=None, wirings=None)   this rank's Communicator; returns once all ranks have connected
     launched()                                 whether this process was started as a rank of this engine
+    Tuning                                     its sizes, and a `timeout` in seconds
 
 and a class that implements `engine.Engine`.
 """
@@ -20,7 +21,7 @@ from collsched.runtime.communicator import Communicator
 if TYPE_CHECKING:
     from collsched.runtime.engine import Executable
 
-__all__ = ["ENGINES", "Communicator", "connect", "require_engine"]
+__all__ = ["ENGINES", "Communicator", "connect", "require_engine", "tuning"]
 
 ENGINES = ("shm", "mpi", "nccl", "cuda")
 
@@ -51,6 +52,11 @@ def connect(plan: Executable, engine: str = "auto", tuning: Any = None) -> Commu
     check_ranks_alone(plan.topology, plan.schedule().routes)
     communicator: Communicator = found.connect(plan, tuning)
     return communicator
+
+
+def tuning(engine: str) -> Any:
+    """The class of an engine's `tuning`; each of them has a `timeout` in seconds."""
+    return _module(require_engine(engine)).Tuning
 
 
 def _present() -> list[str]:

@@ -226,7 +226,7 @@ def run_plan(
     ranks = len(plan.topology.ranks)
     check_memory(cases, ranks)
     # Before the fork, so that the ranks share it.
-    wirings, data = _known(plan, cases), _prepare(plan.collective, cases)
+    wirings, data = _known(plan, cases), prepare(plan.collective, cases)
     reader, writer = os.pipe()
     report = _Report(cases, ranks)
     try:
@@ -271,7 +271,8 @@ def _known(plan: Executable, cases: Sequence[Case]) -> Wirings:
     return wirings
 
 
-def _prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
+def prepare(collective: Collective, cases: Sequence[Case]) -> list[Data]:
+    """Inputs and expected outputs of cases; those of one kind share their values."""
     values: dict[tuple[str, str, str], Values] = {}
     data = []
     for case in cases:

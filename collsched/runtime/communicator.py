@@ -175,8 +175,13 @@ class Communicator:
             self._worker.flush()
             self._engine.record(False)
             mine = self._engine.events()
-        for part in self._engine.gather(to_bytes(mine)):
+        for part in self.share(to_bytes(mine)):
             trace.events.extend(from_bytes(part))
+
+    def share(self, data: bytes) -> list[bytes]:
+        """The data of every rank, in rank order. Collective."""
+        self._worker.flush()
+        return self._engine.gather(data)
 
     def close(self) -> None:
         """Finish the calls under way, and say that this rank makes no more. Calls of other ranks that need it fail."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched import __version__
-from collsched.errors import EngineError
+from collsched.errors import EngineError, InputError
 from collsched.passes.segment import MAX_PIECES
 from collsched.runtime import mpi_world, peers
 from collsched.runtime.buffers import Buffer
@@ -25,6 +25,7 @@ from collsched.runtime.shm import default_timeout
 from collsched.runtime.trace import Event
 
 _MOST_TRANSFERS = 1 << 17  # of a schedule whose chunks are cut for the pipeline
+_INT_MAX = (1 << 31) - 1
 _NOBODY = -(1 << 62)  # less than any count
 
 
@@ -34,13 +35,17 @@ class Tuning:
 
     `segment`: bytes of the pieces that chunks are cut into, about, so that the ranks of a chain work at the same time.
     `window`: messages under way at once on each lane, and landing places of its reductions. `message`: the most bytes
-    of one message. `timeout`: seconds without progress after which a wait is an error.
+    of one message, which MPI counts in an int. `timeout`: seconds without progress after which a wait is an error.
     """
 
     segment: int = 1 << 20
     window: int = 4
     message: int = 1 << 30
     timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        if min(self.segment, self.window, self.message, self.timeout) <= 0 or self.message > _INT_MAX:
+            raise InputError(f"{self}: expected positive sizes, and messages of at most {_INT_MAX:,} bytes")
 
 
 def launched() -> bool:

@@ -38,7 +38,7 @@ def library() -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise MissingComponentError(
-            f"the mpi engine needs mpi4py and an MPI library ({' '.join(str(error).split())}): pip install mpi4py; "
+            f"the mpi engine needs mpi4py and an MPI library ({str(error).splitlines()[0]}): pip install mpi4py; "
             "name the library with MPI4PY_MPIABI=openmpi or mpich, and its folder with LD_LIBRARY_PATH"
         ) from None
     atexit.register(_leave)  # Python calls this before mpi4py finalizes MPI

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from mpirun import Mpi, Outcome, mpi  # noqa: F401 (a fixture)
+from mpirun import WORKER, Mpi, Outcome, finish, mpi  # noqa: F401 (a fixture)
 from test_matrix import TOPOLOGIES, compiled
+
+from collsched.errors import InputError
+from collsched.runtime.mpi import Tuning
 
 ALL = range(3)
 
@@ -80,6 +86,40 @@ def test_communicators_call_at_the_same_time_and_are_traced(good: Outcome) -> No
         assert transfers == expected > 0
 
 
+@pytest.mark.parametrize("wrong", [{"segment": 0}, {"window": 0}, {"timeout": -1.0}, {"message": 1 << 31}])
+def test_sizes_that_cannot_be(wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="expected positive sizes, and messages of at most 2,147,483,647 bytes"):
+        Tuning(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_rank_that_is_killed_is_named(mpi: Mpi) -> None:  # noqa: F811
+    """By the others, or by the launcher, which ends them at once: Open MPI's tells the rank, MPICH's the process."""
+    done = mpi.run(len(ALL), "killed")
+    assert done.code != 0
+    output = done.stdout + done.stderr
+    assert "rank 1 ended" in output or "process rank 1 with PID" in output or "EXIT CODE: 9" in output
+    for first, *_ in done.told("killed").values():
+        assert "rank 1 ended" in first and "call 4, allreduce of 300,000 float32 (sum)" in first
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks(mpi: Mpi, number: int) -> None:  # noqa: F811
+    job = mpi.popen(len(ALL), sys.executable, WORKER, "endless")
+    assert job.stdout is not None
+    processes = [json.loads(job.stdout.readline())[3] for _ in ALL]
+    job.send_signal(number)
+    job.communicate(timeout=30)
+    assert job.returncode != 0
+    assert_gone(processes)
+
+
+def assert_gone(processes: list[int]) -> None:
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{process}").exists() for process in processes):
+        assert time.monotonic() < end, "processes are left"
+        time.sleep(0.05)
+
+
 def test_a_rank_that_does_not_come_is_named(mpi: Mpi) -> None:  # noqa: F811
     done = mpi.run(len(ALL), "sleeps")
     assert done.code != 0
@@ -116,3 +156,15 @@ def test_a_rank_that_ends_early_fails_the_others(mpi: Mpi, mode: str) -> None:  
         assert "needs in call 4, allreduce of 300,000 float32 (sum)" in first
         assert seconds < 10
     assert ("a mistake of the user" in done.stderr) == (mode == "raises")
+
+
+def test_collsched_run_checks_every_element(mpi: Mpi, plans: dict[int, Path]) -> None:  # noqa: F811
+    plan = next(plans[4].glob("*/allreduce.cs"))
+    main = (sys.executable, "-m", "collsched.cli.main", "run", plan)
+    done = finish(mpi.popen(4, *main, "--engine", "mpi", "--dtype", "float16", "--json"))
+    report = json.loads(done.stdout)  # one rank prints
+    assert (done.code, report["engine"], report["wrong"]) == (0, "mpi", 0), done.stderr
+    assert [row["elements"] for row in report["rows"]][:3] == [0, 1, 1009]
+    wrong = finish(mpi.popen(2, *main))
+    assert wrong.code == 2
+    assert "the plan has 4 ranks, this job 2; use `mpirun -n 4 python …`" in wrong.stderr
