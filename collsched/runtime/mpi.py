@@ -157,8 +157,7 @@ class MpiEngine:
         except EngineError:
             raise
         except self._link.mpi.Exception as error:
-            self._link.declare(f"rank {self.rank}, {self._link.doing}: MPI reports {error}")
-            raise EngineError(self._link.failure) from None
+            self._link.explain(str(error))
         except BaseException as error:
             self.abort(f"rank {self.rank} was interrupted ({type(error).__name__})")
             raise

@@ -11,6 +11,7 @@ A message is posted once its instruction waits for nothing (`Dataflow`); one tha
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
 from collections.abc import Sequence
@@ -288,5 +289,6 @@ class Flight:
         """After a failure: messages under way may still move, so their memory must stay."""
         for request, owner in zip(self._requests, self._owners, strict=True):
             if self._loaded.opcode[owner] != SEND:
-                request.Cancel()
+                with contextlib.suppress(self._link.mpi.Exception):  # it may be over, by the failure itself
+                    request.Cancel()
         abandon(self._requests, self._loaded, self._source, self._target)

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from collsched.errors import EngineError
 
@@ -129,9 +129,17 @@ class Link:
         if self.failure is not None:
             raise EngineError(f"{self.failure}; rank {self.rank} was in {self.doing}{awaited}")
 
-    def fail(self, text: str, awaited: Awaited = ALL) -> None:
+    def fail(self, text: str, awaited: Awaited = ALL) -> NoReturn:
         """The end of the communicator, for all ranks. Raises EngineError."""
         self.declare(text + f", which rank {self.rank} needs in {self.doing}{awaited}")
+        raise EngineError(self.failure)
+
+    def explain(self, error: str) -> NoReturn:
+        """MPI itself reports an error: raise what it comes from, which is mostly the end of a rank, else its text."""
+        for _ in range(3):
+            time.sleep(_LOOK)
+            self.look_around(ALL)
+        self.declare(f"rank {self.rank}, {self.doing}: MPI reports {error}")
         raise EngineError(self.failure)
 
     def declare(self, text: str) -> None:
@@ -203,7 +211,7 @@ class Link:
             poll.register(fd, select.POLLIN)
         return [rank_of[fd] for fd, _ in poll.poll(0)]
 
-    def _give_up(self, awaited: Awaited) -> None:
+    def _give_up(self, awaited: Awaited) -> NoReturn:
         """Nothing has moved for the time limit: find out whom all wait for, tell all, and raise."""
         self.answers = {self.rank: awaited}
         self.tell_all("ask")

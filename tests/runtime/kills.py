@@ -1,13 +1,16 @@
-"""Kill a rank at a random moment, and look at how the others end and what is left."""
+"""Kill a rank at a random moment, and look at how the others end and what is left: once, or over and over."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +91,23 @@ def _life(plan: object, rank: int, fd: int, writer: int, seed: int) -> int:
     except EngineError as error:
         os.write(writer, json.dumps([rank, str(error)[:1500]]).encode() + b"\n")
         return 1
+
+
+def soak(text: str, kill_once: Callable[[int], Outcome], rounds: int) -> int:
+    """The command of a soak: its exit code. `rounds`: by default."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seed", type=int, default=0, help="of the first round; the following ones count up")
+    options = parser.parse_args()
+    bad, slowest, start = 0, 0.0, time.monotonic()
+    for seed in range(options.seed, options.seed + options.rounds):
+        outcome = kill_once(seed)
+        slowest = max(slowest, outcome.seconds)
+        bad += bool(outcome.wrong)
+        for line in outcome.wrong:
+            print(f"seed {seed}: {line}", flush=True)
+        if sys.stderr.isatty():
+            print(f"\r{seed - options.seed + 1} of {options.rounds}", end="", file=sys.stderr)
+    print(f"{options.rounds} rounds in {time.monotonic() - start:.0f} s, {bad} of them wrong")
+    print(f"the slowest ended {slowest:.2f} s after its kill (allowed: {SOON:g} s)")
+    return 1 if bad else 0

@@ -205,6 +205,23 @@ def endless() -> None:
         communicator.allreduce(np.ones(5))
 
 
+def restless(seed: str) -> None:
+    """Calls of random sizes without end, some without waiting; tells its process, and the error that ends them."""
+    rng = np.random.default_rng(int(seed))  # alike on all ranks
+    communicator = connect(handmade(RANKS, Kind.ALLREDUCE, seed=int(seed), k=2), tuning=Tuning(timeout=30))
+    tell(os.getpid())
+
+    def calls() -> None:
+        while True:
+            x, wait = np.ones(int(rng.integers(0, 60_000)), np.float32), rng.random() < 0.7
+            handle = communicator.allreduce(x, wait=wait)
+            if not wait:
+                handle.wait()
+            assert (x == RANKS).all()
+
+    tell(text_of(calls))
+
+
 def late_connect() -> None:
     library()  # MPI itself begins with a meeting of all ranks
     if RANK == ODD:
@@ -213,7 +230,7 @@ def late_connect() -> None:
 
 
 MODES = (
-    matrix, exact, together, traced, large, disagree, plans, sleeps, killed, stopped, closes, raises, endless,
+    matrix, exact, together, traced, large, disagree, plans, sleeps, killed, stopped, closes, raises, endless, restless,
     late_connect,
 )  # fmt: skip
 

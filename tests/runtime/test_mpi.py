@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from mpi_kills import kill_once
 from mpirun import WORKER, Mpi, Outcome, finish, mpi  # noqa: F401 (a fixture)
 from test_matrix import TOPOLOGIES, compiled
 
@@ -100,6 +101,11 @@ def test_a_rank_that_is_killed_is_named(mpi: Mpi) -> None:  # noqa: F811
     assert "rank 1 ended" in output or "process rank 1 with PID" in output or "EXIT CODE: 9" in output
     for first, *_ in done.told("killed").values():
         assert "rank 1 ended" in first and "call 4, allreduce of 300,000 float32 (sum)" in first
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_kill_at_any_moment_ends_the_job(mpi: Mpi, seed: int) -> None:  # noqa: F811
+    assert kill_once(mpi, seed).wrong == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
