@@ -41,10 +41,12 @@ def run_command(
 ) -> int:
     """Verify a plan, execute it with one process a rank, and check every element.
 
-    The shm engine starts the ranks, on this machine; for the others a launcher does: mpirun -n N collsched run PLAN.
+    The shm engine starts the ranks, on this machine; so do nccl and cuda, outside of a launcher. For mpi, and several
+    machines, a launcher does: mpirun -n N collsched run PLAN.
     Without --size and --dtype: several element types, no element, one, a prime number of them, and more. The exit code
     is 1 if any element is wrong.
     """
+    from collsched.cli._start import launched, start_on_gpus
     from collsched.plan import Plan
     from collsched.runtime import require_engine
     from collsched.runtime.check import default_cases
@@ -56,6 +58,8 @@ def run_command(
     if op != "sum" and not plan.collective.kind.reduces:
         raise click.UsageError(f"--op {op} does not apply: {plan.collective.kind} reduces nothing")
     plan.verify()  # a plan that is wrong is refused, not executed
+    if engine in ("nccl", "cuda") and not launched():
+        return start_on_gpus(click.get_current_context(), engine, len(plan.topology.ranks))
     # Processes start one after the other, and share the cores.
     timeout = timeout or 60 + len(plan.topology.ranks) / 4
     rows: list[Row] = []

@@ -12,10 +12,9 @@ and a class that implements `engine.Engine`.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from collsched.errors import InputError, MissingComponentError
+from collsched.errors import InputError
 from collsched.runtime.communicator import Communicator
 
 if TYPE_CHECKING:
@@ -29,22 +28,20 @@ ENGINES = ("shm", "mpi", "nccl", "cuda")
 def require_engine(engine: str) -> str:
     """The engine that a name stands for; auto is the one that this process was launched for, else shm.
 
-    Raises MissingComponentError for one that this version does not have, InputError for an unknown name.
+    Raises InputError for an unknown name.
     """
     if engine == "auto":
-        return next((name for name in _present() if _module(name).launched()), "shm")
+        return next((name for name in ENGINES if _module(name).launched()), "shm")
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r}; choose auto, {', '.join(ENGINES)}")
-    if engine not in _present():
-        raise MissingComponentError(f"engine {engine!r} is not part of this version; it has {' and '.join(_present())}")
     return engine
 
 
 def connect(plan: Executable, engine: str = "auto", tuning: Any = None) -> Communicator:
     """This rank's end of a plan; returns once all ranks have connected. `tuning`: of the engine's own class.
 
-    Raises MissingComponentError for an engine that this version does not have, or a plan that needs switches which copy
-    or sum data, as no engine does; and what the engine's `connect` raises.
+    Raises MissingComponentError for a plan that needs switches which copy or sum data, as no engine does; and what the
+    engine's `connect` raises.
     """
     from collsched.lower.programs import check_ranks_alone
 
@@ -57,10 +54,6 @@ def connect(plan: Executable, engine: str = "auto", tuning: Any = None) -> Commu
 def tuning(engine: str) -> Any:
     """The class of an engine's `tuning`; each of them has a `timeout` in seconds."""
     return _module(require_engine(engine)).Tuning
-
-
-def _present() -> list[str]:
-    return [name for name in ENGINES if find_spec(f"{__name__}.{name}") is not None]
 
 
 def _module(name: str) -> Any:

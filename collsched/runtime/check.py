@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from collsched.collective import PROMISES, Collective
 from collsched.errors import EngineError, InputError
 from collsched.runtime import shm
+from collsched.runtime.check_memory import memory_of
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier, decode, dtype_code, encode, is_float, op_code, unit_roundoff
 from collsched.runtime.engine import Executable, Wirings, select
@@ -324,21 +325,27 @@ def measure(communicator: Communicator, role: Role, data: Data, iterations: int)
     original = None if given is None else given.copy()
     size = role.size(role.got, case.elements)
     result = None if role.gets == "nothing" else np.empty(size, carrier(case.dtype))
+    memory = memory_of(communicator)
+    x, out = memory.place(given), memory.place(result)
     wrong, times = 0, []
     for i in range(iterations):
         checked = i in (0, iterations - 1)
         if checked and result is not None:
             result.view(np.uint8)[:] = 0x5B  # what is not written shows
-        communicator.call(_head(given), _head(result), dtype=case.dtype, count=0)
+            memory.write(result, out)
+        memory.call(communicator, _head(x), _head(out), dtype=case.dtype, count=0)
         start = time.perf_counter()
-        communicator.call(given, result, op=case.op, dtype=case.dtype, count=case.elements)
+        memory.call(communicator, x, out, op=case.op, dtype=case.dtype, count=case.elements)
         times.append(time.perf_counter() - start)
         if checked:
+            if result is not None:
+                memory.read(out, result)
             wrong = max(wrong, data.wrong(role, result))
     if given is not None and original is not None:
+        memory.read(x, given)
         wrong += int(np.count_nonzero(given != original))
     return wrong, statistics.median(times)
 
 
-def _head(array: Array | None) -> Array | None:
+def _head(array: Any) -> Any:
     return None if array is None else array[:0]

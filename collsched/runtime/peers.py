@@ -50,6 +50,11 @@ def foreign() -> Peers | None:
     return None
 
 
+def started() -> bool:
+    """Whether mpirun or torchrun started this process."""
+    return started_by_mpi() or all(name in os.environ for name in _TORCHRUN)
+
+
 def started_by_mpi() -> bool:
     """Whether a launcher of MPI programs started this process."""
     return any(rank in os.environ for rank, _ in _MPI)

@@ -97,7 +97,7 @@ def meet(peers: Peers) -> Process:
     """
     mine = create(peers.ranks) if peers.rank == 0 else -1
     try:
-        cards = [json.loads(card) for card in peers.exchange(json.dumps([_machine(), os.getpid(), mine]).encode())]
+        cards = [json.loads(card) for card in peers.exchange(json.dumps([machine(), os.getpid(), mine]).encode())]
         elsewhere = next((rank for rank, (machine, *_) in enumerate(cards) if machine != cards[0][0]), None)
         if elsewhere is not None:
             raise InputError(
@@ -122,7 +122,7 @@ def meet(peers: Peers) -> Process:
     return process
 
 
-def _machine() -> str:
+def machine() -> str:
     """The running system and the process numbers in force on it: where these agree, processes see each other."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -211,7 +211,7 @@ def connect(
     EngineError where the ranks loaded different plans, memory is short, or a rank ends.
     """
     ranks = len(plan.topology.ranks)
-    process = process or _attach(ranks)
+    process = process or attach(ranks)
     if process.world.ranks != ranks:
         raise InputError(
             f"the plan has {ranks} ranks, this launch {process.world.ranks}; use `collsched launch -n {ranks}`"
@@ -219,7 +219,8 @@ def connect(
     return Communicator(plan, ShmEngine(plan, process, tuning or Tuning(timeout=default_timeout())), wirings)
 
 
-def _attach(ranks: int) -> Process:
+def attach(ranks: int) -> Process:
+    """This process as a rank of its launch, by whatever launcher. Raises InputError if it is none."""
     global _process
     if _process is not None:
         return _process

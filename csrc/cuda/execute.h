@@ -88,7 +88,7 @@ struct Plan {
   const Mailbox *mailboxes; // of each rank
   u64 *epochs;              // of each stripe, those finished
   Board *board;
-  u64 *waits; // beside the board, of each stripe: after a while of waiting, epoch << 16 | the rank that it waits for plus 1
+  u64 *waits; // beside the board, of each stripe: 0, or while it waits for long, epoch << 16 | the rank it waits for plus 1
   i64 rank, ranks, step_count;
   i64 depth; // a power of two
   i64 slot;  // bytes, a multiple of 16
@@ -103,8 +103,8 @@ struct Call {
   u32 stamp;   // 16 bits that differ, most likely, where ranks called different things
 };
 
-// Reasons, in the high half of a verdict; the low half is subject << 16 | the rank that gave up.
-constexpr u64 disagreement = 1;
+// Reasons, in the high half of a verdict. Of a disagreement the low half is the one rank << 16 | the other.
+constexpr u64 disagreement = 1; // 2: the host says so, and knows why
 
 constexpr int window = 32;
 constexpr int epoch_bits = 48;
@@ -174,8 +174,11 @@ private:
         if (awaited(cursor, ahead) == nobody)
           found = ahead;
       found = least(found);
-      if (found < window)
+      if (found < window) {
+        if (thread() == 0 && idle > polls_a_look * looks_a_report)
+          store_relaxed(plan_.waits + stripe_, 0); // it may have been reported
         return found;
+      }
       if (idle % polls_a_look != 0)
         continue;
       const bool stop = thread() == 0 && stopped(cursor, idle / polls_a_look % looks_a_report == 0);

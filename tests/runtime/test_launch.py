@@ -183,7 +183,6 @@ def test_run_with_wrong_elements_exits_with_one(
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--engine", "nccl"], 3, "error: engine 'nccl' is not part of this version; it has shm"),
         (["--engine", "smoke"], 2, "error: engine 'smoke'; choose auto, shm, mpi, nccl, cuda"),
         (["--dtype", "float8"], 2, "error: element type 'float8'; the engine has float16"),
         (["--op", "mean"], 2, "error: reduction 'mean'; choose sum"),
