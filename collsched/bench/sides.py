@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 from collsched.bench.control import Control
 from collsched.bench.sweep import Case
-from collsched.collective import Collective
+from collsched.collective import Collective, Kind
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.layout import Role
 
 Call = Callable[[], Any]
 DEFAULT = "default"
+_COUNTED = (Kind.ALLGATHER, Kind.GATHER, Kind.SCATTER, Kind.ALL_TO_ALL)  # whose methods take the size of the whole
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,19 @@ class PlanSide:
         self._heads: tuple[Any, Any] = (None, None)
 
     def call(self, case: Case, role: Role, x: Any, out: Any) -> Call:
-        communicator, op, dtype, count = self._communicator, case.op, case.dtype, case.count
-        self._dtype, self._heads = dtype, (None if x is None else x[:0], None if out is None else out[:0])
-        return lambda: communicator.call(x, out, op=op, dtype=dtype, count=count)
+        """The collective's own method, with no more arguments than a user would give."""
+        self._dtype, self._heads = case.dtype, (None if x is None else x[:0], None if out is None else out[:0])
+        kind = role.collective.kind
+        sizes = (None if array is None else array.size for array in (x, out))
+        options: dict[str, Any] = {}
+        if kind.reduces:
+            options["op"] = case.op
+        if case.dtype == "bfloat16":  # numpy has none
+            options["dtype"] = case.dtype
+        if kind in _COUNTED and role.count(*sizes) != case.count:
+            options["count"] = case.count
+        method = getattr(self._communicator, kind.replace("-", "_"))
+        return lambda: method(x, out, **options)
 
     def align(self) -> None:
         """The shm engine lines ranks up in a call without elements; others do not promise to, and have MPI's barrier or

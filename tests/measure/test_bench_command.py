@@ -108,6 +108,24 @@ def test_registered_buffers(plans: Path) -> None:
     assert [one.wrong for one in measured] == [0, 0]
 
 
+@needs_torch
+def test_ranks_outside_the_group_take_part_without_data(plans: Path, tmp_path: Path) -> None:
+    topology = collsched.load_topology(plans / "three.yaml")
+    collsched.compile(topology, "allreduce", group="0,2").save(tmp_path / "group.cs")
+    measured = measure(tmp_path / "group.cs", ("gloo",), iterations=2)
+    assert [(one.engine, one.case.in_place, one.wrong) for one in measured] == [
+        ("shm", False, 0), ("shm", True, 0), ("gloo", True, 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["allgather", "gather", "scatter", "reduce-scatter"])
+def test_parts_of_unequal_sizes(plans: Path, tmp_path: Path, kind: str) -> None:
+    topology = collsched.load_topology(plans / "three.yaml")
+    collsched.compile(topology, kind, shards={"r0": 2, "r1": 5, "r2": 0}).save(tmp_path / "unequal.cs")
+    measured = measure(tmp_path / "unequal.cs", (), iterations=2)
+    assert [one.wrong for one in measured] == [0, 0]
+
+
 def measure(path: Path, baselines: tuple[str, ...], **options: Any) -> list[Measurement]:
     plan = collsched.Plan.load(path)
     if "gloo" in baselines:
