@@ -100,7 +100,11 @@ def comparison(found: Sequence[Match], models: Sequence[Model]) -> Iterator[str]
 
 
 def _note(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:8.2f}{'  plan slower' if ratio < 1 else ''}"
+    return "" if ratio is None else f"{_ratio(ratio):>8}{'  plan slower' if ratio < 1 else ''}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def verdict(found: Sequence[Match], collective: Collective) -> list[str]:
@@ -111,7 +115,8 @@ def verdict(found: Sequence[Match], collective: Collective) -> list[str]:
 def _sentence(score: Score, kind: Kind) -> str:
     name = CALLS.get((score.engine, kind), f"{score.engine}'s {kind}")
     place = _PLACES[score.in_place]
-    spread = f"ratio {min(score.ratios):.2f} to {max(score.ratios):.2f}, geometric mean {score.mean:.2f}"
+    least, most, mean = (_ratio(value) for value in (min(score.ratios), max(score.ratios), score.mean))
+    spread = f"ratio {least} to {most}, geometric mean {mean}"
     if not score.lost:
         return f"faster than {name} {place} at all {score.sizes} sizes; {spread}"
     sizes = ", ".join(map(format_bytes, score.lost))

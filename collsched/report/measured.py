@@ -64,7 +64,8 @@ def _facts(result: Mapping[str, Any]) -> str:
         boxes.append(
             f"<div><dt>{_text(score['baseline'])}, {_PLACES[score['in_place']]}</dt>"
             f'<dd class="{"loses" if won < sizes else ""}">faster at {won} of {sizes} sizes'
-            f"<small>its time / the plan's: {ratio['min']:.2f} to {ratio['max']:.2f}, mean {ratio['mean']:.2f}</small>"
+            f"<small>its time / the plan's: {_ratio(ratio['min'])} to {_ratio(ratio['max'])}, "
+            f"mean {_ratio(ratio['mean'])}</small>"
             "</dd></div>"
         )
     average = result["average_busbw_GBps"]
@@ -178,9 +179,7 @@ def _line(row: Row) -> str:
     name = f"plan ({row['engine']})" if plan else f"{row['engine']}, {row['setting']}"
     ratio = row["ratio"]
     lost = ratio is not None and ratio < 1
-    said = "–" if ratio is None else f"{ratio:.2f}{' slower' if lost and not plan else ''}"
-    if plan:
-        said = f"{ratio:.2f}" if ratio is not None else "–"
+    said = "–" if ratio is None else f"{_ratio(ratio)}{' slower' if lost and not plan else ''}"
     cells = [
         format_bytes(row["bytes"]) if plan else "",
         name,
@@ -192,6 +191,10 @@ def _line(row: Row) -> str:
     ]
     style = " ".join(word for word, on in (("mine", plan), ("loses", lost), ("wrong", bool(row["wrong"]))) if on)
     return f'<tr class="{style}">{"".join(f"<td>{_text(cell)}</td>" for cell in cells)}</tr>'
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _about(result: Mapping[str, Any]) -> str:
