@@ -16,17 +16,16 @@ from collsched.passes.segment import MAX_PIECES
 from collsched.runtime import mpi_world, peers
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
-from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import RELAY, Call, Executable, RankPlan, Wirings
 from collsched.runtime.mpi_flight import Flight, Loaded
 from collsched.runtime.mpi_link import Link
+from collsched.runtime.mpi_small import Exchange
 from collsched.runtime.pending import Pending
 from collsched.runtime.shm import default_timeout
 from collsched.runtime.trace import Event
 
 _MOST_TRANSFERS = 1 << 17  # of a schedule whose chunks are cut for the pipeline
 _INT_MAX = (1 << 31) - 1
-_NOBODY = -(1 << 62)  # less than any count
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class MpiEngine:
     def __init__(self, plan: Executable, link: Link, tuning: Tuning) -> None:
         self.rank, self.ranks = link.rank, link.ranks
         self._link, self._tuning, self._kind = link, tuning, str(plan.collective.kind)
+        self._exchange = Exchange(plan, link)
         self._events: list[Event] = []
         self._recording = False
 
@@ -79,33 +79,24 @@ class MpiEngine:
 
     def agree(self, call: Call) -> Call:
         with self._guard():
-            return self._agree(call)
+            return self._meet(call, None)[0]
 
-    def _agree(self, call: Call) -> Call:
-        link, mpi = self._link, self._link.mpi
+    def _meet(self, call: Call, shown: Buffer | None) -> tuple[Call, bool]:
+        """The call that all ranks made, and whether all have shown their input."""
+        link = self._link
         link.calls += 1
         link.doing = f"call {link.calls:,}, {self._describe(call)}"
         link.raise_failure()
-        code = DTYPES.index(call.dtype) * len(OPS) + OPS.index(call.op)
-        # The most and, negated, the least of every number; a relay has no say.
-        mine = np.array([_NOBODY] * 4 if call.count == RELAY else [call.count, -call.count, code, -code], np.int64)
-        most = np.empty_like(mine)
-        mpi_world.finish(link, link.comm.Iallreduce, [mine, mpi.INT64_T], [most, mpi.INT64_T], mpi.MAX)
-        count, least, code, least_code = most.tolist()
-        if count == -least and code == -least_code:
-            return _decoded(count, code)
-        every = np.empty((self.ranks, len(mine)), np.int64)
-        mpi_world.finish(link, link.comm.Iallgather, [mine, mpi.INT64_T], [every, mpi.INT64_T])
-        raise EngineError(self._disagreement(every.tolist()))
-
-    def _disagreement(self, every: list[list[int]]) -> str:
-        made = [(rank, _decoded(row[0], row[2])) for rank, row in enumerate(every) if row[0] != _NOBODY]
+        calls, complete = self._exchange.meet(call, shown)
+        made = [(rank, one) for rank, one in enumerate(calls) if one is not None and one.count != RELAY]
         if not made:
-            return f"no rank gave data to {self._kind}"
+            raise EngineError(f"no rank gave data to {self._kind}")
         first = made[0]
-        other = next(call for call in made if call[1] != first[1])
-        one, two = (f"rank {rank} made {self._describe(call)}" for rank, call in (first, other))
-        return f"the ranks disagree in call {self._link.calls:,}: {one}, {two}"
+        other = next((one for one in made if one[1] != first[1]), None)
+        if other is not None:
+            one, two = (f"rank {rank} made {self._describe(theirs)}" for rank, theirs in (first, other))
+            raise EngineError(f"the ranks disagree in call {link.calls:,}: {one}, {two}")
+        return first[1], complete
 
     def _describe(self, call: Call) -> str:
         return self._kind if call.count == RELAY else f"{self._kind} of {call.count:,} {call.dtype} ({call.op})"
@@ -116,7 +107,11 @@ class MpiEngine:
     def execute(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
         with self._guard():
             if not agreed:
-                self._agree(call)
+                shows = not self._recording and self._exchange.fits(loaded, call, source)
+                _, shown = self._meet(call, source if shows else None)
+                if shown:
+                    self._exchange.add_up(loaded, call, target)
+                    return
             self._link.doing = f"call {self._link.calls:,}, {self._describe(call)}"
             events = self._events if self._recording else None
             Flight(self._link, loaded, call, source, target, self._tuning.message, events).run()
@@ -169,11 +164,6 @@ class MpiEngine:
                 "this MPI serves its main thread only (MPI_THREAD_FUNNELED): leave wait=False away, or initialise MPI "
                 "with MPI_THREAD_MULTIPLE"
             )
-
-
-def _decoded(count: int, code: int) -> Call:
-    dtype, op = divmod(code, len(OPS))
-    return Call(count, DTYPES[dtype], OPS[op])
 
 
 def connect(plan: Executable, tuning: Tuning | None = None, wirings: Wirings | None = None) -> Communicator:

@@ -16,7 +16,7 @@ import ctypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from collsched.runtime.dtypes import DTYPES, OPS, carrier
 from collsched.runtime.engine import Call, RankPlan
 from collsched.runtime.mpi_link import NOTE, Awaited, Link
 from collsched.runtime.mpi_world import abandon
+from collsched.runtime.small import sums
 from collsched.runtime.trace import Event
 
 _LAYOUTS = 8  # kept a program
@@ -74,6 +75,16 @@ class Loaded:
             if op != RECV_COPY and c not in held:
                 raise EngineError(f"a program sends or adds to chunk {c} before it has it; verify the plan")
             held.add(c)
+
+    @cached_property
+    def sums(self) -> list[tuple[int, int, int, int]] | None:
+        """(chunk, into, left, right) of the sums that stand for the program in small calls (`runtime.small`), if there
+        are such; empty where this rank gets nothing."""
+        begin, into, left, right = sums(self.rank_plan)
+        if not len(begin):
+            return None
+        chunk = np.repeat(np.arange(len(begin) - 1), np.diff(begin))
+        return list(zip(chunk.tolist(), into.tolist(), left.tolist(), right.tolist(), strict=True))
 
     def memory(self, layout: Layout) -> tuple[int, int]:
         """The addresses of working memory and of the landings, which are `layout.landing` bytes each."""
