@@ -110,6 +110,15 @@ def together() -> None:
     tell("fine")
 
 
+def main_thread() -> None:
+    """A call on another thread where MPI serves the main thread only, and one on that."""
+    with connect(handmade(RANKS, Kind.ALLREDUCE)) as communicator:
+        x = np.ones(5)
+        text = text_of(lambda: communicator.allreduce(x, wait=False).wait())
+        communicator.allreduce(x)
+        tell([text, x.tolist()])
+
+
 def traced() -> None:
     plan = handmade(RANKS, Kind.ALLREDUCE, seed=5, k=2)
     with connect(plan) as communicator:
@@ -231,8 +240,8 @@ def late_connect() -> None:
 
 
 MODES = (
-    matrix, exact, together, traced, large, disagree, plans, sleeps, killed, stopped, closes, raises, endless, restless,
-    late_connect,
+    matrix, exact, together, main_thread, traced, large, disagree, plans,
+    sleeps, killed, stopped, closes, raises, endless, restless, late_connect,
 )  # fmt: skip
 
 if __name__ == "__main__":

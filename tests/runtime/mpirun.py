@@ -32,17 +32,17 @@ class Mpi:
     mpirun: str
     library: str | None
 
-    def popen(self, ranks: int, *command: Any) -> subprocess.Popen[str]:
+    def popen(self, ranks: int, *command: Any, **variables: str) -> subprocess.Popen[str]:
         flags = ["--allow-run-as-root", "--oversubscribe"] if self.kind == "openmpi" else []
-        environment = os.environ | {"MPI4PY_MPIABI": self.kind}
+        environment = os.environ | {"MPI4PY_MPIABI": self.kind} | variables
         if self.library is not None:
             environment["LD_LIBRARY_PATH"] = self.library
         line, pipe = [self.mpirun, *flags, "-n", str(ranks), *map(str, command)], subprocess.PIPE
         return subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, ranks: int, *modes: Any, timeout: float = 120) -> Outcome:
-        """The worker, to its end."""
-        return finish(self.popen(ranks, sys.executable, WORKER, *modes), timeout)
+    def run(self, ranks: int, *modes: Any, **variables: str) -> Outcome:
+        """The worker, to its end, with variables of the environment."""
+        return finish(self.popen(ranks, sys.executable, WORKER, *modes, **variables))
 
 
 @dataclass(frozen=True, slots=True)

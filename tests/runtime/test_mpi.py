@@ -87,6 +87,17 @@ def test_communicators_call_at_the_same_time_and_are_traced(good: Outcome) -> No
         assert transfers == expected > 0
 
 
+def test_an_mpi_with_less_support_of_threads(mpi: Mpi) -> None:  # noqa: F811
+    """Threads take turns, or calls on them are an error."""
+    done = mpi.run(2, "together", MPI4PY_RC_THREAD_LEVEL="serialized")
+    assert done.told("together") == {0: "fine", 1: "fine"}, done.stderr
+    done = mpi.run(2, "main_thread", MPI4PY_RC_THREAD_LEVEL="funneled")
+    assert done.told("main_thread").keys() == {0, 1}, done.stderr
+    for text, x in done.told("main_thread").values():
+        assert text.startswith("EngineError: this MPI serves its main thread only (MPI_THREAD_FUNNELED)")
+        assert x == [2.0] * 5
+
+
 @pytest.mark.parametrize("wrong", [{"segment": 0}, {"window": 0}, {"timeout": -1.0}, {"message": 1 << 31}])
 def test_sizes_that_cannot_be(wrong: dict[str, int]) -> None:
     with pytest.raises(InputError, match="expected positive sizes, and messages of at most 2,147,483,647 bytes"):
