@@ -27,7 +27,7 @@ ENV_RANKS, ENV_TIMEOUT = "COLLSCHED_RANKS", "COLLSCHED_TIMEOUT"
 MAX_RANKS = 1024
 _LINE = 64
 _ARENA, _ARENAS = 1 << 20, 32 << 20  # bytes of one arena, of all together
-_SMALL, _SMALLS = 64 << 10, 128 << 10
+_SMALL, _SMALLS = 16 << 10, 64 << 10  # bytes of a small call, of those of all ranks together
 _CODES = {name: code for names in (DTYPES, OPS) for code, name in enumerate(names)}
 
 
@@ -38,7 +38,7 @@ class Tuning:
     `arena`: bytes of the buffer that are in flight at once; each rank keeps two arenas in shared memory, and a call on
     more data takes several rounds. None: 1 MiB, less where many ranks share the caches. `segment`: bytes that hop from
     rank to rank at once. `small`: bytes of a buffer up to which every rank adds up the inputs of all by itself; at most
-    an arena. None: 64 KiB, less for more than two ranks. `timeout`: seconds without progress after which a wait is an
+    an arena. None: 16 KiB, less for more than four ranks. `timeout`: seconds without progress after which a wait is an
     error.
     """
 

@@ -12,6 +12,7 @@ namespace {
 constexpr int segment_bits = 16;
 constexpr std::size_t kept_layouts = 8;
 constexpr std::size_t block = 8 << 10;       // bytes that are reduced at once: a few of them stay in the first cache
+constexpr std::size_t wanders_from = 8 << 10;
 constexpr std::size_t stream_from = 8 << 20; // bytes of a call whose output is not worth a place in the caches
 
 std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit - 1) / unit * unit; }
@@ -122,7 +123,9 @@ void Executor::run(const Call &call, Buffer in, Buffer out, bool met) {
   check_buffers(call, in, out);
   in_ = in;
   out_ = out;
-  if (met || trace || !small_.takes(static_cast<std::size_t>(call.count) * layout_->item) || layout_->in_count != call.count)
+  const bool small = !met && !trace && layout_->rounds == 1 && layout_->in_count == call.count &&
+                     small_.takes(static_cast<std::size_t>(call.count) * layout_->item);
+  if (!small)
     run_rounds(met);
   else if (!run_small())
     run_rounds(true);
@@ -163,15 +166,18 @@ void Executor::run_rounds(bool met) {
       if (!pass(true))
         gate_.wait([&] { return pass(true); }, [&] { return awaited(); });
     finish_round();
-    gate_.heed_signals();
+    gate_.look_up();
   }
   if (std::ranges::any_of(shares_, [](const Share &share) { return share.size > 0; }))
     await_readers(epoch_);
   mapped_.clear();
 }
 
+// Rows that do not fill an arena wander through it: what the readers have just read lies in their caches, and writing there
+// takes several times as long as where it has left them. For a few lines that is nothing beside new pages.
 void Executor::begin_epoch() {
   epoch_ = gate_.epochs() + 1;
+  place_ = layout_->row < wanders_from ? 0 : epoch_ / 2 % (options_.row_bytes / layout_->row);
   if (epoch_ > 2)
     await_readers(epoch_ - 2);
 }
@@ -274,7 +280,7 @@ Awaited Executor::awaited() const {
 
 std::byte *Executor::row(int rank, std::uint8_t number) const {
   const std::size_t half = static_cast<std::size_t>(rank) * 2 + epoch_ % 2;
-  return arenas_ + half * rows_ * options_.row_bytes + number * layout_->row;
+  return arenas_ + half * rows_ * options_.row_bytes + (place_ * rows_ + number) * layout_->row;
 }
 
 // The piece of a chunk in the user's input.

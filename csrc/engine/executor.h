@@ -118,6 +118,7 @@ private:
   Share shares_[place_count];
   std::vector<std::shared_ptr<Region>> mapped_; // of each rank and place
   std::uint64_t first_epoch_ = 0, epoch_ = 0; // of the call, under way
+  std::size_t place_ = 0;                     // of the epoch's rows in an arena
   std::size_t unit_ = 1; // elements of a segment
   // Of the round under way.
   std::vector<Piece> pieces_;           // of each chunk

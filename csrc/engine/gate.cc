@@ -15,7 +15,8 @@ constexpr std::size_t mail_bytes = 4096;            // of a rank
 } // namespace
 
 Gate::Gate(World &world, int index, const std::string &digest, Options options)
-    : world_(world), index_(index), options_(std::move(options)) {
+    : world_(world), index_(index), options_(std::move(options)), spread_(world.ranks()),
+      cores_(static_cast<std::size_t>(world.ranks())) {
   // Long spins only starve the peer that is waited for: the scheduler may have put both on one core.
   const unsigned cores = std::thread::hardware_concurrency(), needed = static_cast<unsigned>(ranks());
   spins_ = needed <= cores ? 200 : 10;
@@ -56,6 +57,7 @@ void Gate::enter(const Shown &shown) {
   ++user_calls_;
   Control &me = control(rank());
   me.shown[calls_ % 2] = shown;
+  me.core.store(core(), std::memory_order_relaxed);
   throw_if_failed();
   me.entered.store(calls_, std::memory_order_release);
 }
@@ -88,7 +90,10 @@ bool Gate::all_show_whole() const {
   return all;
 }
 
-void Gate::leave() { control(rank()).left.store(calls_, std::memory_order_release); }
+void Gate::leave() {
+  control(rank()).left.store(calls_, std::memory_order_release);
+  spread();
+}
 
 void Gate::barrier() {
   const std::uint64_t all = ++barriers_ * static_cast<std::uint64_t>(ranks());
@@ -120,11 +125,21 @@ void Gate::sleep(const Awaited &awaited) {
   looked_ = Clock::now();
 }
 
-void Gate::heed_signals() {
-  if (Clock::now() - looked_ < nap)
+void Gate::look_up() {
+  if (Clock::now() - looked_ >= nap) {
+    looked_ = Clock::now();
+    options_.interrupted();
+  }
+  spread();
+}
+
+void Gate::spread() {
+  if (!spread_.due())
     return;
-  looked_ = Clock::now();
-  options_.interrupted();
+  control(rank()).core.store(core(), std::memory_order_relaxed);
+  for (std::size_t peer = 0; peer < cores_.size(); ++peer)
+    cores_[peer] = control(static_cast<int>(peer)).core.load(std::memory_order_relaxed);
+  spread_.settle(rank(), cores_);
 }
 
 // A mailbox at a time: the longest text decides how often all meet.

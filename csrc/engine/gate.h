@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/kernels.h"
+#include "engine/spread.h"
 #include "engine/world.h"
 
 namespace collsched::engine {
@@ -43,6 +44,7 @@ struct alignas(2 * cache_line) Control {
   std::atomic<std::uint32_t> bell; // 1 while the rank sleeps
   std::atomic<std::uint32_t> closed;
   std::atomic<std::int32_t> awaited;   // the rank it sleeps for, plus 1; 0: awake, or it waits for all
+  std::atomic<std::int32_t> core;      // where it was last seen
   std::atomic<std::uint64_t> entered;  // calls
   std::atomic<std::uint64_t> left;     // calls
   std::atomic<std::uint64_t> finished; // epochs: see executor.h
@@ -100,8 +102,8 @@ public:
   void finish_epoch() { control(rank()).finished.store(++epochs_, std::memory_order_release); }
   std::uint64_t epochs() const { return epochs_; } // that have ended
 
-  // Between waits of a long call: gives up if a signal says so, now and then.
-  void heed_signals();
+  // Between the rounds of a call, now and then: gives up if a signal says so, and spreads the ranks over the cores.
+  void look_up();
 
   void throw_if_failed() const;
   Control &control(int rank) const { return controls_[rank]; }
@@ -112,6 +114,7 @@ public:
 
 private:
   void barrier();
+  void spread();
   template <typename Ready> bool look_often(Ready ready) const;
   void sleep(const Awaited &awaited);
   void look_around();
@@ -126,6 +129,8 @@ private:
   Options options_;
   Region region_;
   bool closed_ = false;
+  Spread spread_;
+  std::vector<std::int32_t> cores_; // of all ranks
   int spins_;              // looks before it yields
   Clock::duration yields_; // how long it does
   std::atomic<std::uint64_t> *arrived_ = nullptr;

@@ -57,7 +57,8 @@ std::string Gate::late_peers() const {
     return more > 0 ? late + " and " + std::to_string(more) + " more" : late;
   int last = awaited_.peer, before = rank();
   for (int hops = 0; last >= 0 && hops < ranks(); ++hops) {
-    const int next = control(last).awaited - 1;
+    // One that has been woken and does not get up waits for nobody.
+    const int next = control(last).bell == 1 ? control(last).awaited - 1 : -1;
     if (next < 0)
       break;
     before = std::exchange(last, next);

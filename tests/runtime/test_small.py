@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import numpy as np
@@ -149,3 +151,22 @@ def test_a_repeated_call_is_checked_like_the_first() -> None:
     first, second = on_ranks(plan, body)
     assert len(first) == len(second) == 10
     assert first[-1] == second[-1] == "6.0"
+
+
+def test_where_a_rank_may_run_stays_as_it_was() -> None:
+    """The engine moves ranks from crowded cores; ranks that have been given one core stay there."""
+    plan = handmade(4, Kind.ALLREDUCE)
+    cores = sorted(os.sched_getaffinity(0))
+
+    def body(communicator: Communicator) -> list[bool]:
+        kept = []
+        for allowed in ({cores[0]}, set(cores)):
+            os.sched_setaffinity(0, allowed)
+            end = time.monotonic() + 0.1
+            going = np.ones(1)
+            while communicator.allreduce(going, op="min")[0]:
+                going[:] = time.monotonic() < end
+            kept.append(os.sched_getaffinity(0) == allowed)
+        return kept
+
+    assert on_ranks(plan, body) == [[True, True]] * 4
