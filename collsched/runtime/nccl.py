@@ -88,6 +88,7 @@ class NcclEngine:
             self._side = cupy.cuda.Stream(non_blocking=True)  # for copies, and to capture graphs
             self._begin, self._end = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
         self._issuer = Issuer(cupy, nccl, self._communicator, self._number, self._side, tuning.graphs, self._divisor)
+        self._loads: list[Loaded] = []
         self._stream: Any = None
         self._memory: Any = None
         self._failure = ""
@@ -126,7 +127,9 @@ class NcclEngine:
         self._check()
         wiring = rank_plan.wiring
         self._agreement.same("plans", list(wiring.key))
-        return Loaded(rank_plan, Moves.of(wiring.plan.topology, wiring.schedule))
+        loaded = Loaded(rank_plan, Moves.of(wiring.plan.topology, wiring.schedule))
+        self._loads.append(loaded)
+        return loaded
 
     def execute(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
         self._check()
@@ -253,6 +256,8 @@ class NcclEngine:
             time.sleep(1e-3)
         self._over.set()
         self._watch.join()
+        for loaded in self._loads:
+            loaded.runs.clear()  # NCCL keeps what a graph refers to
         if not self._failure:
             self._failure = "this communicator is closed"
             self._communicator.destroy()

@@ -88,14 +88,18 @@ class Watch:
 
     def look(self) -> None:
         """What the thread does again and again."""
-        if self.failure() or not self._pending():
+        if self.failure() or not self._busy():
             return
         if ended := self._ended():
             # The launcher knows how it ended, and may be about to tell.
-            if not self._over.wait(5 * _PERIOD) and self._pending() and not self.failure():
+            if not self._over.wait(5 * _PERIOD) and self._busy() and not self.failure():
                 self.fail(ended)
             return
         self._look_at_waits()
+
+    def _busy(self) -> bool:
+        """Also of kernels in a replayed graph, of which the host knows by their waits alone."""
+        return bool(self._board[BOARD:].any()) or self._pending()
 
     def _ended(self) -> str:
         if not self._descriptors:

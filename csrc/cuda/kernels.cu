@@ -11,8 +11,9 @@ using namespace collsched::cuda;
 extern "C" __global__ void __launch_bounds__(COLLSCHED_THREADS)
     collsched_execute(const Plan *plan, const Chunk *chunks, const char *in, char *out, i64 rounds, u32 divisor, u32 stamp) {
   __shared__ Shared shared;
+  const Plan mine = *plan; // in registers: what the flags' fences make the compiler forget is read once
   const Call call{chunks, in, out, rounds, divisor, stamp};
-  Block<COLLSCHED_TYPE, Op::COLLSCHED_OP>(*plan, call, shared, blockIdx.x).run();
+  Block<COLLSCHED_TYPE, Op::COLLSCHED_OP>(mine, call, shared, blockIdx.x).run();
 }
 
 // Grid: x shares the elements of a job, y numbers the jobs.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,3 +22,11 @@ def nothing_left() -> Iterator[None]:
     before = found()
     yield
     assert found() == before
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The source of the GPU kernels, as ordinary C++."""
+    from cuda_host import build
+
+    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("cuda") / "host.so")))

@@ -34,6 +34,10 @@ class Array(np.ndarray[Any, Any]):
         shown = self.__array_interface__
         return {key: shown[key] for key in ("data", "shape", "strides", "typestr")} | {"version": 3}
 
+    def get(self) -> np.ndarray[Any, Any]:
+        current_stream().synchronize()
+        return np.array(self)
+
 
 def on_device(array: np.ndarray[Any, Any]) -> Array:
     """A copy at a multiple of 256 bytes, as allocations of a GPU are."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simulated_gpu
-from cuda_host import build, compiler
+from cuda_host import compiler
 from handmade import handmade
 from test_cuda_host import data
 
@@ -26,11 +26,6 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 Array = np.ndarray[Any, Any]
 SMALL = cuda.Tuning(stripes=2, depth=2, memory=1, timeout=20)
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("cuda") / "host.so")))
 
 
 @pytest.fixture(autouse=True)

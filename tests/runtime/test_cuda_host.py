@@ -28,11 +28,6 @@ NUMPY = [name for name in DTYPES if name != "bfloat16"]
 SMALL = Shape(stripes=2, depth=2, slot=64)  # pieces of 48 bytes: many rounds
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("cuda") / "host.so")))
-
-
 def data(plan: Any, dtype: str, count: int) -> list[Array | None]:
     """Inputs whose reductions round, at every distance from a multiple of 16 bytes."""
     schedule = plan.schedule()

@@ -82,3 +82,51 @@ def test_a_command_is_told_as_it_was_given() -> None:
     context = run_command.make_context("run", words[:])
     again = run_command.make_context("run", arguments(context))
     assert again.params == context.params and again.params["sizes"] == ("1KiB", "2KiB")
+
+
+CUPY = {
+    "cuda": "is_available Device Stream Event get_current_stream alloc_pinned_memory compiler.CompileException",
+    "cuda.runtime": "CUDARuntimeError deviceGetPCIBusId getDeviceCount malloc memsetAsync memcpyAsync "
+    "memcpyDeviceToHost ipcGetMemHandle ipcOpenMemHandle ipcCloseMemHandle _deviceEnsurePeerAccess runtimeGetVersion "
+    "streamCaptureModeThreadLocal",
+    "cuda.driver": "occupancyMaxActiveBlocksPerMultiprocessor",
+    "cuda.Device": "attributes compute_capability",
+    "cuda.Stream": "ptr wait_event synchronize is_capturing begin_capture end_capture",
+    "cuda.Event": "record done synchronize",
+    "cuda.graph.Graph": "launch upload",
+    "RawModule": "get_function",
+    "RawKernel": "kernel",
+}
+
+
+@pytest.mark.parametrize("place", CUPY)
+def test_names_of_cupy(place: str) -> None:
+    """Those that the engines use exist. It can be imported without a driver."""
+    found = pytest.importorskip("cupy")
+    for part in place.split("."):
+        found = getattr(found, part)
+    for name in CUPY[place].split():
+        target = found
+        for part in name.split("."):
+            assert hasattr(target, part) or part == "ptr", f"{place}.{name}"
+            target = getattr(target, part, None)
+
+
+NCCL = """
+from cupy.cuda import nccl
+if nccl.available:
+    assert isinstance(nccl.get_unique_id(), bytes)
+    nccl.get_version, nccl.groupStart, nccl.groupEnd, nccl.NcclError, nccl.NCCL_INT8
+    of = nccl.NcclCommunicator
+    of.send, of.recv, of.abort, of.destroy, of.check_async_error
+    print("found")
+"""
+
+
+def test_names_of_nccl() -> None:
+    """In a process of its own, since the library keeps descriptors open."""
+    pytest.importorskip("cupy")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", NCCL], capture_output=True, text=True)
+    if not done.stdout and not done.returncode:
+        pytest.skip("no libnccl")
+    assert done.stdout == "found\n", done.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simulated_gpu
-from cuda_host import build, compiler
+from cuda_host import compiler
 from handmade import handmade
 from test_cuda_engine import call
 from test_cuda_host import data
@@ -24,11 +24,6 @@ from collsched.runtime.interpreter import interpret
 from collsched.runtime.peers import Peers
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return ctypes.CDLL(str(build(tmp_path_factory.mktemp("cuda") / "host.so")))
 
 
 @pytest.fixture

@@ -35,10 +35,12 @@ def until(watch: Watch, seconds: float = 5) -> str:
     return watch.failure()
 
 
-def test_a_piece_that_does_not_come() -> None:
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_piece_that_does_not_come(replayed: bool) -> None:
+    """Of a kernel that the host has started, or a graph."""
     world = new_world()
     board = np.zeros(board_words(2), np.uint64)
-    watch = Watch(world, 1, board, lambda: True, {}, timeout=0.2)
+    watch = Watch(world, 1, board, lambda: not replayed, {}, timeout=0.2)
     time.sleep(0.3)
     assert watch.failure() == ""  # nobody waits, however long the kernel takes
     board[3] = 17 << 16 | 3
