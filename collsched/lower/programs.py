@@ -18,18 +18,18 @@ Ints = NDArray[np.int64]
 
 def program(topology: Topology, schedule: Schedule, rank: int) -> Program:
     """The program of one rank. Transfers must be in topological order, as `lower` and the passes leave them."""
-    src, dst = _ranks(topology, schedule)
+    src, dst = transfer_ranks(topology, schedule)
     return _program(schedule, src, dst, rank)
 
 
 def programs(topology: Topology, schedule: Schedule) -> Iterator[Program]:
     """The programs of all ranks of the topology, in order; ranks that take no part have an empty one."""
-    src, dst = _ranks(topology, schedule)
+    src, dst = transfer_ranks(topology, schedule)
     for rank in range(len(topology.ranks)):
         yield _program(schedule, src, dst, rank)
 
 
-def _ranks(topology: Topology, schedule: Schedule) -> tuple[Ints, Ints]:
+def transfer_ranks(topology: Topology, schedule: Schedule) -> tuple[Ints, Ints]:
     """The rank numbers at both ends of every transfer. Raises MissingComponentError where one ends at a switch."""
     check_ranks_alone(topology, schedule.routes)
     rank_of = np.full(len(topology.nodes), -1, np.int64)

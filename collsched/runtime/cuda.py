@@ -23,13 +23,12 @@ from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import DTYPES, OPS, carrier
 from collsched.runtime.encode import Memory, Numbers, Shape, board_words, encode, plan_words
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
+from collsched.runtime.gpu_engine import GpuEngine
 from collsched.runtime.kernels import THREADS, kernel
 from collsched.runtime.layout import Role
 from collsched.runtime.peer_memory import PeerMemory
 from collsched.runtime.peers import Peers
-from collsched.runtime.pending import Pending
 from collsched.runtime.sharing import CONNECTIONS, Card, blocks
-from collsched.runtime.trace import Event
 from collsched.runtime.watch import Watch
 
 _CODES = {name: code for names in (DTYPES, OPS) for code, name in enumerate(names)}
@@ -80,32 +79,25 @@ class Loaded:
     chunks: dict[tuple[int, int], tuple[Any, int, int]] = field(default_factory=dict)
 
 
-class CudaEngine:
+class CudaEngine(GpuEngine):
     """Implements `runtime.engine.Engine`: one communicator of one rank."""
 
     name = "cuda"
-    device = "cuda"
-    queues = True
 
     def __init__(self, plan: Executable, process: shm.Process, tuning: Tuning) -> None:
-        self._cupy = cupy = gpu.require("cuda")
+        cupy = gpu.require("cuda")
+        super().__init__(cupy, gpu.device(cupy, process.world.rank, tuning.device))
         self._world, self._tuning = process.world, tuning
         self.rank, self.ranks = process.world.rank, process.world.ranks
         self._divisor = len(plan.collective.group)
         self._relays = self._divisor < self.ranks
-        self._number = gpu.device(cupy, self.rank, tuning.device)
-        self._on = cupy.cuda.Device(self._number)
         self._connection = _engine.Connection(
             process.world, process.connected, plan.digest, str(plan.collective.kind), tuning.timeout
         )
         process.connected += 1
         cards = [Card.decode(data) for data in self.gather(self._card().encode())]
         self._stripes = blocks(cards)
-        self._stream: Any = None
-        self._launched = self._finished = 0  # kernels
         with self._on:
-            self._side = cupy.cuda.Stream(non_blocking=True)  # for copies that no call is to wait for
-            self._end = cupy.cuda.Event(disable_timing=True)  # of the last kernel
             words = board_words(self._stripes)
             self._pinned = cupy.cuda.alloc_pinned_memory(8 * words)
         self._board: NDArray[np.uint64] = np.frombuffer(self._pinned, np.uint64, words)
@@ -160,13 +152,6 @@ class CudaEngine:
         )  # fmt: skip
         return Loaded(rank_plan.role, shape, self._upload(words), tables)
 
-    def _upload(self, table: NDArray[Any]) -> Any:
-        """A copy on the device, complete when this returns."""
-        with self._on, self._side:
-            copy = self._cupy.asarray(table)
-        self._side.synchronize()
-        return copy
-
     def _chunks(self, loaded: Loaded, count: int, item: int, captured: bool) -> tuple[Any, int, int]:
         """Where the chunks of a call lie, and its rounds and blocks."""
         known = loaded.chunks.get((count, item))
@@ -186,16 +171,16 @@ class CudaEngine:
 
     def execute(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
         self._check()
-        item = carrier(call.dtype).itemsize
-        for buffer in (source, target):
-            if buffer is not None and buffer.address % item:
-                raise InputError(f"an array at {buffer.address:#x}: a GPU needs elements at multiples of {item} bytes")
+        gpu.check_buffers(self._cupy, self._number, source, target)
         if not agreed and (self._relays or self._tuning.compare == "always"):
             call = self.agree(call)
         with self._on:
             stream = self._cupy.cuda.get_current_stream()
             captured = bool(stream.is_capturing())
-            self._follow(stream, captured)
+            self._check_stream(stream)
+            if not captured:  # a graph sees to itself
+                self._follow(stream)
+            item = carrier(call.dtype).itemsize
             chunks, rounds, stripes = self._chunks(loaded, call.count, item, captured)
             function = kernel(self._cupy, self._number, "collsched_execute", call.dtype, call.op)
             arguments = (
@@ -205,51 +190,17 @@ class CudaEngine:
             )  # fmt: skip
             function((stripes,), (THREADS,), arguments)
             if not captured:
-                self._end.record(stream)
-                self._launched += 1
+                self._follows(stream)
 
-    def _follow(self, stream: Any, captured: bool) -> None:
-        """Calls of a communicator follow each other, on whatever streams they are enqueued; a graph sees to itself."""
+    def _check_stream(self, stream: Any) -> None:
         if not self._alone and stream.ptr == 0:
             raise InputError(
                 f"rank {self.rank} calls on the default stream, where the ranks of this process would wait for one "
                 "another: give each a stream of its own (cupy.cuda.Stream(non_blocking=True))"
             )
-        if captured:
-            return
-        if self._stream is not None and stream.ptr != self._stream.ptr:
-            stream.wait_event(self._end)
-        self._stream = stream
 
-    def _pending(self) -> bool:
-        """Whether kernels are under way. Asks the device only while it does not know: see docs/gpu.md about graphs."""
-        launched = self._launched
-        if self._finished != launched and self._end.done:
-            self._finished = launched
-        return self._finished != launched
-
-    def _check(self) -> None:
-        if failure := self._watch.failure():
-            raise EngineError(failure)
-
-    def again(self, x: Any, out: Any, op: str) -> bool:
-        """There is no short way."""
-        return False
-
-    def empty(self, nbytes: int) -> Any:
-        with self._on:
-            return self._cupy.empty(nbytes, np.uint8)
-
-    def mark(self) -> Pending:
-        with self._on:
-            return gpu.Mark(self._cupy, self._cupy.cuda.get_current_stream(), self._check)
-
-    def record(self, on: bool) -> None:
-        if on:
-            raise InputError(f"the {self.name} engine records no transfers; look at its kernels with Nsight Systems")
-
-    def events(self) -> list[Event]:
-        return []
+    def _failed(self) -> str:
+        return self._watch.failure()
 
     def abort(self, text: str) -> None:
         self._watch.fail(text)

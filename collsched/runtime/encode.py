@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from collsched.errors import EngineError
 from collsched.ir.program import Program
 from collsched.ir.schedule import Schedule
+from collsched.lower.programs import transfer_ranks
 from collsched.runtime.layout import Role
 from collsched.runtime.steps import Step, steps
 from collsched.topology.model import Topology
@@ -41,9 +42,7 @@ class Numbers:
     @classmethod
     def of(cls, topology: Topology, schedule: Schedule) -> Numbers:
         ranks = len(topology.ranks)
-        rank_of = np.full(len(topology.nodes), -1, np.int64)
-        rank_of[list(topology.ranks)] = np.arange(ranks)
-        src, dst = (rank_of[nodes][schedule.transfers.route] for nodes in schedule.routes.ends(topology))
+        src, dst = transfer_ranks(topology, schedule)
         return cls(src, dst, _ordinals(src, ranks), _ordinals(dst, ranks), ranks)
 
     @property

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from collsched.errors import InputError, MissingComponentError
+from collsched.runtime.buffers import Buffer
 
 _NAPS = (0.0, 20e-6, 50e-6, 200e-6, 1e-3)  # seconds between looks at an event; the last one repeats
 
@@ -54,6 +55,22 @@ def device(cupy: Any, local_rank: int, wanted: int | None) -> int:
     if not 0 <= number < count:
         raise InputError(f"device={number}; this process sees GPUs 0 to {count - 1}")
     return number
+
+
+def check_buffers(cupy: Any, device: int, *buffers: Buffer | None) -> None:
+    """Raises InputError for an array on another GPU, or between elements, where a kernel would fail."""
+    for buffer in buffers:
+        if buffer is None or not buffer.count:
+            continue
+        item = buffer.nbytes // buffer.count
+        if buffer.address % item:
+            raise InputError(f"an array at {buffer.address:#x}: a GPU needs elements at multiples of {item} bytes")
+        where = int(cupy.cuda.runtime.pointerGetAttributes(buffer.address).device)
+        if where != device:
+            raise InputError(
+                f"an array on GPU {where}, and this rank works on GPU {device}: make it there, or connect with "
+                f"tuning=Tuning(device={where})"
+            )
 
 
 class Mark:

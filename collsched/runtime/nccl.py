@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from collsched.errors import EngineError, InputError
 from collsched.runtime import gpu, shm
@@ -24,11 +23,10 @@ from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
+from collsched.runtime.gpu_engine import GpuEngine
 from collsched.runtime.nccl_calls import Arrays, groups
 from collsched.runtime.nccl_issue import Issuer, Run
 from collsched.runtime.peers import Peers, find
-from collsched.runtime.pending import Pending
-from collsched.runtime.trace import Event
 from collsched.runtime.waves import Moves, choose, waves
 
 _SHARED = "NCCL_MULTI_RANK_GPU_ENABLE"
@@ -61,15 +59,13 @@ class Loaded:
     runs: OrderedDict[tuple[Any, ...], Run] = field(default_factory=OrderedDict)
 
 
-class NcclEngine:
+class NcclEngine(GpuEngine):
     """Implements `runtime.engine.Engine`: one communicator of one rank."""
 
     name = "nccl"
-    device = "cuda"
-    queues = True
 
     def __init__(self, plan: Executable, peers: Peers, tuning: Tuning) -> None:
-        self._cupy = cupy = gpu.require("nccl")
+        cupy = gpu.require("nccl")
         self._nccl = nccl = gpu.require_nccl(cupy)
         self._tuning = tuning
         self.rank, self.ranks = peers.rank, peers.ranks
@@ -79,20 +75,16 @@ class NcclEngine:
         self._agreement.same("plans", plan.digest)
         machines = [data.decode() for data in self._agreement.gather(shm.machine().encode())]
         local = machines[: self.rank].count(machines[self.rank])
-        self._number = gpu.device(cupy, local, tuning.device)
-        self._on = cupy.cuda.Device(self._number)
+        super().__init__(cupy, gpu.device(cupy, local, tuning.device))
         self._check_sharing(machines)
         identity = self._agreement.gather(nccl.get_unique_id() if self.rank == 0 else b"")[0]
         with self._on:
             self._communicator = nccl.NcclCommunicator(self.ranks, identity, self.rank)
-            self._side = cupy.cuda.Stream(non_blocking=True)  # for copies, and to capture graphs
-            self._begin, self._end = (cupy.cuda.Event(disable_timing=True) for _ in range(2))
+            self._begin = cupy.cuda.Event(disable_timing=True)
         self._issuer = Issuer(cupy, nccl, self._communicator, self._number, self._side, tuning.graphs, self._divisor)
         self._loads: list[Loaded] = []
-        self._stream: Any = None
         self._memory: Any = None
         self._failure = ""
-        self._launched = self._finished = 0
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._run_watch, name="collsched watch", daemon=True)
         self._watch.start()
@@ -133,30 +125,25 @@ class NcclEngine:
 
     def execute(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, agreed: bool) -> None:
         self._check()
-        item = carrier(call.dtype).itemsize
-        for buffer in (source, target):
-            if buffer is not None and buffer.address % item:
-                raise InputError(f"an array at {buffer.address:#x}: a GPU needs elements at multiples of {item} bytes")
+        gpu.check_buffers(self._cupy, self._number, source, target)
         if not agreed:
             call = self.agree(call)
         with self._on:
             stream = self._cupy.cuda.get_current_stream()
             captured = bool(stream.is_capturing())
-            if self._stream is not None and stream.ptr != self._stream.ptr and not captured:
-                stream.wait_event(self._end)
+            if not captured:  # a graph sees to itself
+                self._follow(stream)
             run = self._ready(loaded, call, source, target, captured)
             if captured:
                 self._issuer.issue(run, call, stream)
                 return
-            self._stream = stream
             self._begin.record(stream)
             try:
                 self._issuer.launch(run, call, stream)
             except self._nccl.NcclError as error:
                 self._fail(f"NCCL failed on rank {self.rank}: {error}")
                 self._check()
-            self._end.record(stream)
-            self._launched += 1
+            self._follows(stream)
 
     def _ready(self, loaded: Loaded, call: Call, source: Buffer | None, target: Buffer | None, captured: bool) -> Run:
         """The groups and tables of a call on these arrays."""
@@ -189,18 +176,6 @@ class NcclEngine:
             self._memory = self._cupy.empty(max(size, 256), np.uint8)
         return self._memory
 
-    def _upload(self, table: NDArray[Any]) -> Any:
-        with self._on, self._side:
-            copy = self._cupy.asarray(table)
-        self._side.synchronize()
-        return copy
-
-    def _pending(self) -> bool:
-        launched = self._launched
-        if self._finished != launched and self._end.done:
-            self._finished = launched
-        return self._finished != launched
-
     def _run_watch(self) -> None:
         """Ends what NCCL has given up, and calls that take too long."""
         since, of = time.monotonic(), -1
@@ -225,28 +200,8 @@ class NcclEngine:
             self._failure = text
             self._communicator.abort()
 
-    def _check(self) -> None:
-        if self._failure:
-            raise EngineError(self._failure)
-
-    def again(self, x: Any, out: Any, op: str) -> bool:
-        """There is no short way."""
-        return False
-
-    def empty(self, nbytes: int) -> Any:
-        with self._on:
-            return self._cupy.empty(nbytes, np.uint8)
-
-    def mark(self) -> Pending:
-        with self._on:
-            return gpu.Mark(self._cupy, self._cupy.cuda.get_current_stream(), self._check)
-
-    def record(self, on: bool) -> None:
-        if on:
-            raise InputError(f"the {self.name} engine records no transfers; look at its kernels with Nsight Systems")
-
-    def events(self) -> list[Event]:
-        return []
+    def _failed(self) -> str:
+        return self._failure
 
     def abort(self, text: str) -> None:
         self._fail(text)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched.ir.schedule import REDUCE, Schedule
+from collsched.lower.programs import transfer_ranks
 from collsched.topology.model import Topology
 
 Ints = NDArray[np.int64]
@@ -62,11 +63,9 @@ class Moves:
     @classmethod
     def of(cls, topology: Topology, schedule: Schedule) -> Moves:
         transfers = schedule.transfers
-        rank_of = np.full(len(topology.nodes), -1, np.int64)
-        rank_of[list(topology.ranks)] = np.arange(len(topology.ranks))
-        src, dst = (rank_of[nodes][transfers.route].tolist() for nodes in schedule.routes.ends(topology))
+        src, dst = transfer_ranks(topology, schedule)
         reduces = (transfers.op == REDUCE).tolist()
-        return cls(src, dst, transfers.chunk.tolist(), reduces, transfers.channel.tolist())
+        return cls(src.tolist(), dst.tolist(), transfers.chunk.tolist(), reduces, transfers.channel.tolist())
 
     def rows(self) -> Iterable[tuple[int, int, int, bool, int]]:
         return zip(self.src, self.dst, self.chunk, self.reduces, self.channel, strict=True)

@@ -294,6 +294,7 @@ def module(library: ctypes.CDLL, multiprocessors: int = 8) -> Any:
         getDeviceCount=lambda: 1,
         deviceGetPCIBusId=lambda number: "0000:01:00.0",
         malloc=malloc,
+        pointerGetAttributes=lambda address: SimpleNamespace(device=0),
         memsetAsync=lambda at, value, size, stream: enqueue(ctypes.memset, at, value, size, stream=stream),
         memcpyAsync=lambda to, at, size, kind, stream: enqueue(ctypes.memmove, to, at, size, stream=stream),
     )

@@ -6,8 +6,11 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import gpu_threads
 import numpy as np
 import pytest
 import simulated_gpu
@@ -17,7 +20,7 @@ from test_cuda_host import data
 
 from collsched import _engine
 from collsched.collective import KINDS, Kind
-from collsched.errors import CollschedError, EngineError, InputError
+from collsched.errors import EngineError, InputError
 from collsched.runtime import cuda, gpu, kernels, shm
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.interpreter import interpret
@@ -40,24 +43,14 @@ def gpu_here(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def on_threads(plan: Any, body: Callable[[Communicator], Any], tuning: cuda.Tuning = SMALL) -> list[Any]:
     """body(communicator) of every rank; an error raised on purpose comes back as its text."""
     ranks = len(plan.topology.ranks)
-    results: list[Any] = [None] * ranks
     fd = shm.create(ranks)
 
-    def rank_main(rank: int) -> None:
-        try:
-            process = shm.Process(_engine.World(fd, rank))
-            with simulated_gpu.stream(), cuda.connect(plan, tuning, process=process) as communicator:
-                results[rank] = body(communicator)
-        except Exception as error:
-            results[rank] = f"{type(error).__name__}: {error}"
-            if not isinstance(error, CollschedError):
-                raise
+    def run(rank: int) -> Any:
+        process = shm.Process(_engine.World(fd, rank))
+        with cuda.connect(plan, tuning, process=process) as communicator:
+            return body(communicator)
 
-    threads = [threading.Thread(target=rank_main, args=(rank,)) for rank in range(ranks)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    results = gpu_threads.on_threads([partial(run, rank) for rank in range(ranks)])
     os.close(fd)
     return results
 
@@ -186,6 +179,13 @@ def test_an_array_between_elements() -> None:
         communicator.allreduce(x)
 
     assert all("multiples of 4 bytes" in text for text in on_threads(handmade(2, Kind.ALLREDUCE), body))
+
+
+def test_an_array_on_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = SimpleNamespace(device=3)
+    monkeypatch.setattr(gpu.require("cuda").cuda.runtime, "pointerGetAttributes", lambda address: elsewhere)
+    texts = on_threads(handmade(2, Kind.ALLREDUCE), lambda c: c.allreduce(c.empty(5)))
+    assert all("an array on GPU 3, and this rank works on GPU 0" in text for text in texts)
 
 
 def test_tuning_is_checked() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gpu_threads
 import pytest
 import simulated_gpu
 from cuda_host import compiler
-from test_nccl_engine import threads_as_peers
+from gpu_threads import threads_as_peers
 
 from collsched import _engine
 from collsched.runtime import cuda, gpu, kernels, nccl, shm
@@ -52,19 +53,12 @@ def makers(engine: str, ranks: int) -> list[Callable[..., Any]]:
 
 
 def found(engine: str, ranks: int, body: Callable[..., Iterator[str]], *arguments: Any, **options: Any) -> list[str]:
-    texts: list[str] = []
-
-    def rank_main(make: Callable[..., Any]) -> None:
-        with simulated_gpu.stream():
-            texts.extend(body(simulated, make, ranks, *arguments, **options))
-
     simulated = gpu.require(engine)
-    threads = [threading.Thread(target=rank_main, args=(make,)) for make in makers(engine, ranks)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return texts
+    ranks_main = [
+        partial(lambda make: list(body(simulated, make, ranks, *arguments, **options)), make)
+        for make in makers(engine, ranks)
+    ]
+    return [text for texts in gpu_threads.on_threads(ranks_main) for text in texts]
 
 
 @pytest.mark.parametrize("engine", ["cuda", "nccl"])

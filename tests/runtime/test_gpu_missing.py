@@ -86,9 +86,9 @@ def test_a_command_is_told_as_it_was_given() -> None:
 
 CUPY = {
     "cuda": "is_available Device Stream Event get_current_stream alloc_pinned_memory compiler.CompileException",
-    "cuda.runtime": "CUDARuntimeError deviceGetPCIBusId getDeviceCount malloc memsetAsync memcpyAsync "
-    "memcpyDeviceToHost ipcGetMemHandle ipcOpenMemHandle ipcCloseMemHandle _deviceEnsurePeerAccess runtimeGetVersion "
-    "streamCaptureModeThreadLocal",
+    "cuda.runtime": "CUDARuntimeError pointerGetAttributes deviceGetPCIBusId getDeviceCount malloc memsetAsync "
+    "memcpyAsync memcpyDeviceToHost ipcGetMemHandle ipcOpenMemHandle ipcCloseMemHandle _deviceEnsurePeerAccess "
+    "runtimeGetVersion streamCaptureModeThreadLocal",
     "cuda.driver": "occupancyMaxActiveBlocksPerMultiprocessor",
     "cuda.Device": "attributes compute_capability",
     "cuda.Stream": "ptr wait_event synchronize is_capturing begin_capture end_capture",

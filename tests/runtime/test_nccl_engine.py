@@ -5,19 +5,22 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import gpu_threads
 import numpy as np
 import pytest
 import simulated_gpu
 from cuda_host import compiler
+from gpu_threads import threads_as_peers
 from handmade import handmade
 from test_cuda_engine import call
 from test_cuda_host import data
 
 import collsched
 from collsched.collective import KINDS, Kind
-from collsched.errors import CollschedError, EngineError
+from collsched.errors import EngineError
 from collsched.runtime import gpu, kernels, nccl
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.interpreter import interpret
@@ -37,43 +40,14 @@ def messages(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     kernels.kernel.cache_clear()
 
 
-def threads_as_peers(ranks: int) -> list[Peers]:
-    barrier, box = threading.Barrier(ranks), [b""] * ranks
-
-    def exchange(rank: int, mine: bytes) -> list[bytes]:
-        box[rank] = mine
-        barrier.wait(20)
-        found = list(box)
-        barrier.wait(20)
-        return found
-
-    return [Peers(rank, ranks, lambda mine, rank=rank: exchange(rank, mine), "threads") for rank in range(ranks)]
-
-
 def on_threads(plan: Any, body: Callable[[Communicator], Any], tuning: nccl.Tuning | None = None) -> list[Any]:
     """body(communicator) of every rank; an error raised on purpose comes back as its text."""
-    ranks = len(plan.topology.ranks)
-    results: list[Any] = [None] * ranks
-    peers = threads_as_peers(ranks)
 
-    def rank_main(rank: int) -> None:
-        try:
-            with (
-                simulated_gpu.stream(),
-                nccl.connect(plan, tuning or nccl.Tuning(timeout=20), peers=peers[rank]) as communicator,
-            ):
-                results[rank] = body(communicator)
-        except Exception as error:
-            results[rank] = f"{type(error).__name__}: {error}"
-            if not isinstance(error, CollschedError):
-                raise
+    def run(peers: Peers) -> Any:
+        with nccl.connect(plan, tuning or nccl.Tuning(timeout=20), peers=peers) as communicator:
+            return body(communicator)
 
-    threads = [threading.Thread(target=rank_main, args=(rank,)) for rank in range(ranks)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return results
+    return gpu_threads.on_threads([partial(run, peers) for peers in threads_as_peers(len(plan.topology.ranks))])
 
 
 @pytest.mark.parametrize("graphs", [True, False])
