@@ -42,7 +42,7 @@ class Tuning:
 
     `stripes`: blocks a rank; None: as many as fit beside those of ranks on the same GPU, up to 32. `depth`: pieces in
     flight per transfer, a power of two. `memory`: bytes of a GPU that mailboxes of a size range may take on a rank.
-    `device`: the GPU of this rank; None: rank modulo their number. `compare`: "always" compares every call on the host;
+    `device`: the GPU of this rank; None: see `gpu.device`. `compare`: "always" compares every call on the host;
     "first" only those of a new size, and whatever else differs is found by the kernels, which ends the communicator.
     `timeout`: seconds that a rank may wait for another.
     """

@@ -49,11 +49,15 @@ def require_nccl(cupy: Any) -> Any:
 
 
 def device(cupy: Any, local_rank: int, wanted: int | None) -> int:
-    """The number of the GPU for a rank of this machine. Raises InputError for one that is not there."""
-    count = int(cupy.cuda.runtime.getDeviceCount())
-    number = local_rank % count if wanted is None else wanted
+    """The number of the GPU of a rank, which becomes the current one of this thread: `wanted`; else the current one, if
+    somebody has chosen it; else that of the rank's number on its machine. Raises InputError for one that is not there.
+    """
+    runtime = cupy.cuda.runtime
+    count = int(runtime.getDeviceCount())
+    number = wanted if wanted is not None else int(runtime.getDevice()) or local_rank % count
     if not 0 <= number < count:
         raise InputError(f"device={number}; this process sees GPUs 0 to {count - 1}")
+    cupy.cuda.Device(number).use()
     return number
 
 

@@ -41,8 +41,8 @@ class Tuning:
     """The same on all ranks.
 
     `graphs`: replay repeated calls as CUDA graphs. `start`, `rate`: what a wave is taken to cost, in seconds and bytes
-    a second, when their number is chosen. `device`: the GPU of this rank; None: its number among the ranks of its
-    machine, modulo the number of GPUs. `timeout`: seconds that a call may take once the stream has come to it.
+    a second, when their number is chosen. `device`: the GPU of this rank; None: see `gpu.device`. `timeout`: seconds
+    that a call may take once the stream has come to it.
     """
 
     graphs: bool = True

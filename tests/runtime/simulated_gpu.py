@@ -278,6 +278,9 @@ def module(library: ctypes.CDLL, multiprocessors: int = 8) -> Any:
         def __init__(self, number: int) -> None:
             self.id = number
 
+        def use(self) -> None:
+            pass
+
         def __enter__(self) -> Self:
             return self
 
@@ -292,6 +295,7 @@ def module(library: ctypes.CDLL, multiprocessors: int = 8) -> Any:
         memcpyDeviceToHost=2,
         streamCaptureModeThreadLocal=1,
         getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
         deviceGetPCIBusId=lambda number: "0000:01:00.0",
         malloc=malloc,
         pointerGetAttributes=lambda address: SimpleNamespace(device=0),

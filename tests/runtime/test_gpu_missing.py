@@ -12,7 +12,7 @@ import pytest
 from handmade import handmade
 
 import collsched
-from collsched.errors import MissingComponentError
+from collsched.errors import InputError, MissingComponentError
 from collsched.runtime import connect, gpu
 
 
@@ -84,13 +84,24 @@ def test_a_command_is_told_as_it_was_given() -> None:
     assert again.params == context.params and again.params["sizes"] == ("1KiB", "2KiB")
 
 
+@pytest.mark.parametrize(("current", "local", "wanted", "number"), [(0, 5, None, 1), (3, 5, None, 3), (3, 5, 2, 2)])
+def test_the_gpu_of_a_rank(current: int, local: int, wanted: int | None, number: int) -> None:
+    used = []
+    runtime = SimpleNamespace(getDeviceCount=lambda: 4, getDevice=lambda: current)
+    chosen = lambda n: SimpleNamespace(use=lambda: used.append(n))  # noqa: E731
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=chosen))
+    assert gpu.device(cupy, local, wanted) == number and used == [number]
+    with pytest.raises(InputError, match="device=4; this process sees GPUs 0 to 3"):
+        gpu.device(cupy, local, 4)
+
+
 CUPY = {
     "cuda": "is_available Device Stream Event get_current_stream alloc_pinned_memory compiler.CompileException",
-    "cuda.runtime": "CUDARuntimeError pointerGetAttributes deviceGetPCIBusId getDeviceCount malloc memsetAsync "
-    "memcpyAsync memcpyDeviceToHost ipcGetMemHandle ipcOpenMemHandle ipcCloseMemHandle _deviceEnsurePeerAccess "
-    "runtimeGetVersion streamCaptureModeThreadLocal",
+    "cuda.runtime": "CUDARuntimeError pointerGetAttributes deviceGetPCIBusId getDevice getDeviceCount malloc "
+    "memsetAsync memcpyAsync memcpyDeviceToHost ipcGetMemHandle ipcOpenMemHandle ipcCloseMemHandle "
+    "_deviceEnsurePeerAccess runtimeGetVersion streamCaptureModeThreadLocal",
     "cuda.driver": "occupancyMaxActiveBlocksPerMultiprocessor",
-    "cuda.Device": "attributes compute_capability",
+    "cuda.Device": "attributes compute_capability use",
     "cuda.Stream": "ptr wait_event synchronize is_capturing begin_capture end_capture",
     "cuda.Event": "record done synchronize",
     "cuda.graph.Graph": "launch upload",
