@@ -73,7 +73,8 @@ class NcclEngine(GpuEngine):
         self._relays = self._divisor < self.ranks
         self._agreement = Agreement(peers, str(plan.collective.kind))
         self._agreement.same("plans", plan.digest)
-        machines = [data.decode() for data in self._agreement.gather(shm.machine().encode())]
+        # Containers of one machine may see the same GPUs: the running system counts, not what processes see of it.
+        machines = [data.decode() for data in self._agreement.gather(shm.machine().split()[0].encode())]
         local = machines[: self.rank].count(machines[self.rank])
         super().__init__(cupy, gpu.device(cupy, local, tuning.device))
         self._check_sharing(machines)
