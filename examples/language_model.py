@@ -153,7 +153,7 @@ def compare(ours: Trained, gloo: Trained, steps: int) -> dict[str, float]:
         "gradients_furthest": furthest,
         "loss_first": ours.losses[0],
         "loss_last": ours.losses[-1],
-        "loss_difference": abs(ours.losses[-1] - gloo.losses[-1]) / gloo.losses[-1],
+        "loss_difference": max(abs(a - b) / b for a, b in zip(ours.losses, gloo.losses, strict=True)),
         "step_seconds": step_ours,
         "step_seconds_gloo": step_gloo,
         "step_ratio": step_gloo / step_ours,
@@ -167,6 +167,17 @@ def report(result: dict[str, float], as_json: bool) -> int:
     if dist.get_rank() == 0:
         print(json.dumps(result) if as_json else "\n".join(f"{key:28} {value:.6g}" for key, value in result.items()))
     return 0 if result["loss_difference"] < 1e-3 and result["gradients_furthest"] < 1e-2 else 1
+
+
+def run(options: argparse.Namespace, ours: Trained, other: Callable[[], Trained]) -> int:
+    """What the command line asks for, to the end; `other` makes what to compare with. The exit code."""
+    code = 0
+    if options.compare:
+        code = report(compare(ours, other(), options.steps), options.json)
+    else:
+        train(ours, options.steps)
+    dist.barrier()  # rank 0 may serve the store of the job: it ends last
+    return code
 
 
 def arguments(description: str) -> argparse.Namespace:

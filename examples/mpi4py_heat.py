@@ -2,8 +2,8 @@
 
     mpirun -n 4 python examples/mpi4py_heat.py
 
-mpi4py and collsched share the job: `collsched.connect` finds the ranks of mpirun, numbered as in COMM_WORLD. On one
-machine it uses shared memory, on several the engine mpi (`engine="mpi"`).
+mpi4py and collsched share the job: `collsched.connect` finds the ranks of mpirun, numbered as in COMM_WORLD, and uses
+the engine mpi; `engine="shm"` uses shared memory where they are on one machine.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 
 import torch
 import torch.distributed as dist
-from language_model import Trained, arguments, compare, model, report, timed, train
+from language_model import Trained, arguments, model, run, timed
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,15 +28,13 @@ def main() -> int:
     state = collsched.torch.state(options.topology, compress=options.compress)
     ddp.register_comm_hook(state, timed(ours.calls, collsched.torch.allreduce_hook))
 
-    code = 0
-    if options.compare:
+    def by_gloo() -> Trained:
         plain = DistributedDataParallel(model(), bucket_cap_mb=0.3)
         gloo = Trained("gloo", plain)
         plain.register_comm_hook(None, timed(gloo.calls, default_hooks.allreduce_hook))
-        code = report(compare(ours, gloo, options.steps), options.json)
-    else:
-        train(ours, options.steps)
-    dist.barrier()
+        return gloo
+
+    code = run(options, ours, by_gloo)
     state.close()
     dist.destroy_process_group()
     return code

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from language_model import LanguageModel, Trained, arguments, compare, model, report, train
+from language_model import LanguageModel, Trained, arguments, model, run
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 
@@ -61,14 +61,12 @@ def main() -> int:
     gather, scatter = collsched.torch.AllGather, collsched.torch.ReduceScatter
     use(ours.module, lambda: gather(state), lambda: scatter(state), ours)
 
-    code = 0
-    if options.compare:
+    def by_gloo() -> Trained:
         gloo = Trained("gloo", sharded())
         use(gloo.module, DefaultAllGather, DefaultReduceScatter, gloo)
-        code = report(compare(ours, gloo, options.steps), options.json)
-    else:
-        train(ours, options.steps)
-    dist.barrier()
+        return gloo
+
+    code = run(options, ours, by_gloo)
     state.close()
     dist.destroy_process_group()
     return code

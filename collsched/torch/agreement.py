@@ -52,10 +52,15 @@ def agree(peers: Peers, find: Callable[[], Given]) -> tuple[Topology, Given]:
         _same(cards)
         return _fabric(given.topology, cards), given
     except CollschedError:
-        # The one that serves the store ends only after the others have read what all bring.
-        with suppress(Exception):
-            peers.exchange(b"read")
+        part(peers)
         raise
+
+
+def part(peers: Peers) -> None:
+    """Before all ranks raise what they exchanged: the one that serves their store ends only after the others have read
+    it. Collective."""
+    with suppress(Exception):
+        peers.exchange(b"read")
 
 
 def _card(given: Given, failed: CollschedError | None) -> dict[str, object]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from collsched.collective import Kind
 from collsched.errors import MissingComponentError
 from collsched.runtime.peers import of_store
+from collsched.torch.engines import CANDIDATES
 from collsched.torch.group import Group, Job
 from collsched.torch.inner import inner_group
 from collsched.torch.tensors import movable, reducible, reduction
@@ -41,12 +42,17 @@ class Covering(dist.ProcessGroup):  # type: ignore[misc]
         return self._store
 
     def group(self, device: str) -> Group | None:
-        """What serves tensors of a device; None if nothing does, which is logged. Collective when first asked."""
+        """What serves tensors of a device; None if nothing does, which is logged. Collective when first asked.
+
+        Raises MissingComponentError where the job asked for an engine by name, and it does not serve all ranks.
+        """
         if device not in self._groups:
             peers = of_store(dist.PrefixStore(f"collsched/{device}", self._store), self.rank(), self._size, "torch")
             try:
                 self._groups[device] = Group(self._job, peers, self._ranks, device)
             except MissingComponentError as error:
+                if self._job.options.engine in CANDIDATES.get(device, ()) and self._ranks == self._job.everyone:
+                    raise
                 self._groups[device] = None
                 _log.warning("%s collectives of ranks %s stay with torch's own: %s", device, self._ranks, error)
         return self._groups[device]

@@ -18,6 +18,7 @@ from collsched.errors import CollschedError, InputError, MissingComponentError
 from collsched.plan import Plan
 from collsched.runtime import ENGINES, Communicator
 from collsched.runtime.peers import Peers
+from collsched.torch.agreement import part
 
 CANDIDATES: dict[str, tuple[str, ...]] = {"cpu": ("shm", "mpi"), "cuda": ("nccl", "cuda")}
 
@@ -58,6 +59,7 @@ def meet(peers: Peers, device: str, engine: str, tuning: Any, *, world: bool) ->
         reasons.append(f"{name}: rank {rank}: {text}")
     if not names:
         reasons.append(f"no engine for {device} tensors" + (f" is called {engine!r}" if engine != "auto" else ""))
+    part(peers)
     raise MissingComponentError("; ".join(reasons))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from collsched.collective import Kind
-from collsched.errors import MissingComponentError
+from collsched.errors import EngineError, MissingComponentError
 from collsched.runtime import Communicator
 from collsched.runtime.peers import Peers
 from collsched.topology import one_machine
@@ -36,6 +36,10 @@ class Job:
     plans: Plans
     options: Options
 
+    @property
+    def everyone(self) -> list[int]:
+        return list(range(len(self.topology.ranks)))
+
 
 class Group:
     """One rank's end of a process group, for tensors of one kind of device. All of its ranks make the same calls in the
@@ -48,7 +52,7 @@ class Group:
         """
         self.peers, self.device = peers, device
         self._plans = job.plans
-        world = ranks == list(range(len(job.topology.ranks)))
+        world = ranks == job.everyone
         self._meeting = meet(peers, device, job.options.engine, job.options.tuning, world=world)
         self.topology = _topology(job.topology, ranks, self._meeting)
         self._connected: dict[tuple[Kind, int | None], Communicator] = {}
@@ -90,7 +94,12 @@ class Group:
         key = kind, root
         if key not in self._connected:
             plan = share(self.peers, lambda: self._plans.find(self.topology, kind, root))
-            self._connected[key] = self._meeting.connect(plan)
+            self._connected[key] = communicator = self._meeting.connect(plan)
+            if communicator.rank != self.peers.rank:
+                raise EngineError(
+                    f"rank {self.peers.rank} of the process group is rank {communicator.rank} of engine {self.engine}; "
+                    "number them alike"
+                )
             _log.info("%s over %d ranks: plan %s, engine %s", kind, self.peers.ranks, plan.digest[:12], self.engine)
         return self._connected[key]
 

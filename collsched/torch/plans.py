@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from collsched.collective import Kind
 from collsched.compiler import Objective, compile
-from collsched.errors import CollschedError, EngineError, PlanError, VerificationError
+from collsched.errors import EngineError, PlanError, VerificationError
 from collsched.plan import Plan
 from collsched.runtime.peers import Peers
 from collsched.topology.model import Topology
+from collsched.torch.agreement import part
 from collsched.torch.fabric import digest
 
 AUTO_RANKS = 64  # up to which plans are chosen by simulation for every size
@@ -80,21 +81,20 @@ class Plans:
 
 def share(peers: Peers, find: Callable[[], Plan]) -> Plan:
     """The plan that rank 0 finds, on all ranks. Collective. Raises what rank 0 met, as an EngineError on the others."""
-    error: CollschedError | None = None
+    error: Exception | None = None
     plan: Plan | None = None
     message = b""
     if peers.rank == 0:
         try:
             plan = find()
             message = b"+" + to_bytes(plan)
-        except CollschedError as failed:
+        except Exception as failed:  # whatever it is, the others wait for a word
             error, message = failed, b"-" + str(failed).encode()
     told = peers.exchange(message)[0]
-    if error is not None:
-        raise error
-    if told[:1] == b"-":
-        raise EngineError(f"rank 0 has no plan for this call: {told[1:].decode()}")
-    return from_bytes(told[1:]) if plan is None else plan
+    if told[:1] == b"+":
+        return from_bytes(told[1:]) if plan is None else plan
+    part(peers)
+    raise error or EngineError(f"rank 0 has no plan for this call: {told[1:].decode()}")
 
 
 def to_bytes(plan: Plan) -> bytes:
@@ -111,7 +111,3 @@ def from_bytes(data: bytes) -> Plan:
         path = Path(directory) / "plan.cs"
         path.write_bytes(data)
         return Plan.load(path)
-
-
-def digests(plans: Iterable[Plan]) -> list[str]:
-    return [plan.digest for plan in plans]

@@ -92,8 +92,13 @@ class CollschedProcessGroup(Reductions, Copies):
         if group is None:
             return self._elsewhere("barrier", *([] if opts is None else [opts]), **options)
         token = torch.zeros(1, dtype=torch.uint8)
-        wait = opts is not None and not opts.asyncOp
-        return group.run("barrier", lambda: group.call(Kind.ALLREDUCE, token, None, "max"), [token], wait=wait)
+
+        def call() -> None:
+            if self._groups.get("cuda") is not None:
+                torch.cuda.synchronize()  # as with NCCL: what was enqueued before is done
+            group.call(Kind.ALLREDUCE, token, None, "max")
+
+        return group.run("barrier", call, [token], wait=opts is not None and not opts.asyncOp)
 
     def send(self, tensors: Any, dst: int, tag: int = 0) -> Any:
         return self._inner.send(tensors, dst, tag)

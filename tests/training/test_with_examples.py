@@ -42,4 +42,4 @@ def test_beside_mpi4py() -> None:
     launcher = mpi_launcher()
     if launcher is None:
         pytest.skip("no mpiexec is installed")
-    assert "2 ranks on engine shm" in run(launcher, "-n", "2", sys.executable, EXAMPLES / "mpi4py_heat.py")
+    assert "2 ranks on engine mpi" in run(launcher, "-n", "2", sys.executable, EXAMPLES / "mpi4py_heat.py")

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from jobs import RANKS, job, kill_self, results
-from mixed import CALLS, compare, repetition
+from mixed import CALLS, compare, point_to_point, repetition
 from torch.distributed import _functional_collectives as functional
 
 import collsched
@@ -35,6 +35,19 @@ def test_every_collective_equals_gloo() -> None:
         return sum(compare(dist.group.WORLD, gloo, seed) for seed in range(3))
 
     assert results(job(body)) == [3 * len(CALLS)] * RANKS
+
+
+def test_a_group_of_one_rank() -> None:
+    def body(rank: int) -> int:
+        calls = tuple(call for call in CALLS if call is not point_to_point)
+        return compare(dist.group.WORLD, dist.new_group(backend="gloo"), 0, calls)
+
+    assert results(job(body, ranks=1)) == [len(CALLS) - 1]
+
+
+def test_an_engine_that_was_asked_for_and_is_not_there_is_an_error() -> None:
+    for outcome in job(lambda rank: None, options=Options(engine="mpi")):
+        assert "MissingComponentError" in outcome["error"] and "mpi" in outcome["error"]
 
 
 def test_groups_come_and_go_among_mixed_collectives() -> None:
