@@ -22,7 +22,7 @@ from collsched.topology import one_machine
 _PATIENCE = 60  # seconds for a self-test in processes of its own
 _RANKS = 2
 _CASE = Case("float32", 1021)
-# What the second process of a self-test runs: every element of a sum over ranks, and a word when it is right.
+# What the ranks of a self-test in processes of its own run: a sum over ranks, and a word when every element is right.
 _PROGRAM = """
 import sys, numpy as np, collsched
 from collsched.doctor.engines import pair_plan
@@ -31,6 +31,12 @@ with collsched.connect(pair_plan(), sys.argv[1]) as comm:
     comm.allreduce(x)
     assert (x == 2 * np.arange(1021) + 1).all(), "wrong sums"
     print("right" * (comm.rank == 0))
+"""
+
+# Before it, where arrays live on GPUs: a rank takes the GPU of its number, again from the first where there are fewer.
+_GPU = """
+import os, cupy
+cupy.cuda.Device(int(os.environ["COLLSCHED_RANK"]) % cupy.cuda.runtime.getDeviceCount()).use()
 """
 
 
@@ -88,20 +94,12 @@ def _test_mpi(name: str) -> str:
 
 
 def _test_gpu(name: str) -> str:
-    try:
-        import cupy
-    except ImportError as error:
-        raise EngineError(f"CuPy is missing ({error}): pip install cupy-cuda12x") from None
-    if not cupy.cuda.is_available():
-        raise EngineError("no GPU that CUDA can use")
-    devices = cupy.cuda.runtime.getDeviceCount()
-    if devices < _RANKS:
-        raise EngineError(f"not tested: {devices} GPU, and the self-test takes {_RANKS}")
-    program = _PROGRAM.replace("numpy as np", "cupy as np").replace(
-        "with collsched", "np.cuda.Device(int(__import__('os').environ['COLLSCHED_RANK'])).use()\nwith collsched"
-    )
+    gpu = importlib.import_module("collsched.runtime.gpu")
+    cupy = gpu.require(name)
+    if name == "nccl":
+        gpu.require_nccl(cupy)
     launch = [sys.executable, "-m", "collsched.cli.main", "launch", "-n", str(_RANKS), "--"]
-    return _run([*launch, sys.executable, "-c", program, name])
+    return _run([*launch, sys.executable, "-c", _GPU + _PROGRAM.replace("np.", "cupy."), name])
 
 
 def _run(command: list[str]) -> str:

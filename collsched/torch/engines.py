@@ -14,10 +14,13 @@ from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
+import torch
+
 from collsched.errors import CollschedError, InputError, MissingComponentError
 from collsched.plan import Plan
 from collsched.runtime import ENGINES, Communicator
 from collsched.runtime.peers import Peers
+from collsched.runtime.shm import default_timeout
 from collsched.torch.agreement import part
 
 CANDIDATES: dict[str, tuple[str, ...]] = {"cpu": ("shm", "mpi"), "cuda": ("nccl", "cuda")}
@@ -74,11 +77,21 @@ def _meet(name: str, peers: Peers, tuning: Any, world: bool) -> Meeting:
             lambda plan: module.connect(plan, tuning, process=process),
             lambda text: process.world.fail(f"rank {peers.rank} {text}"),
         )
-    accepted = signature(module.connect).parameters
-    if "peers" in accepted:
+    if name in CANDIDATES["cuda"]:
+        tuning = tuning or _on_this_gpu(name, module)
+    if "peers" in signature(module.connect).parameters:
         return Meeting(name, lambda plan: module.connect(plan, tuning, peers=peers), lambda _: None)
     if not world:
         raise MissingComponentError(f"engine {name!r} serves all ranks of a job, and no part of them")
     if not module.launched():
         raise MissingComponentError(f"this process was not launched as a rank of engine {name!r}")
     return Meeting(name, lambda plan: module.connect(plan, tuning), lambda _: None)
+
+
+def _on_this_gpu(name: str, module: Any) -> Any:
+    """An engine's settings for the GPU that torch uses. Raises MissingComponentError where there is none."""
+    gpu = import_module("collsched.runtime.gpu")
+    cupy = gpu.require(name)
+    if name == "nccl":
+        gpu.require_nccl(cupy)
+    return module.Tuning(device=torch.cuda.current_device(), timeout=default_timeout())

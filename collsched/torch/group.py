@@ -59,6 +59,11 @@ class Group:
         self._promised: set[tuple[Kind, int | None]] = set()
         self.lane = Lane(f"collsched {device}", self._meeting.abort)
         self._stream = SideStream() if device == "cuda" else None
+        # What does not fit the engine is to be found before the first step.
+        for plan in job.plans.given:
+            if plan.topology == self.topology:
+                self.serves(plan.collective.kind, plan.collective.root)
+                self.communicator(plan.collective.kind, plan.collective.root)
 
     @property
     def engine(self) -> str:
