@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from collsched.collective import Kind
-from collsched.torch.covering import Covering, name_here
+from collsched.torch.covering import Covering, name_here, waits
 from collsched.torch.tensors import alike, contiguous, elements, in_place, into, is_shard, room, spread, stacked
 
 
@@ -25,7 +25,7 @@ class Copies(Covering):
             for tensor in tensors:
                 in_place(tensor, lambda flat: group.call(Kind.BROADCAST, flat, None, "sum", root))
 
-        return group.run("broadcast", call, tensors, wait=not opts.asyncOp)
+        return group.run("broadcast", call, tensors, wait=waits(opts))
 
     def all_gather_single(self, output: Tensor, input: Tensor, opts: Any = None) -> Any:
         return self._gathered("all_gather_single", output, input, opts)
@@ -35,7 +35,7 @@ class Copies(Covering):
 
     def _gathered(self, name: str, output: Any, input: Any, opts: Any) -> Any:
         """Allgathers into tensors of `ranks` times the size: one, or a list."""
-        opts = dist.AllgatherOptions() if opts is None else opts
+        opts = dist.distributed_c10d.AllgatherOptions() if opts is None else opts
         wholes, shards = ([given] if isinstance(given, Tensor) else given for given in (output, input))
         group = self._moving([*shards, *wholes], opts)
         if group is None or not all(is_shard(*pair, self._size) for pair in zip(shards, wholes, strict=True)):
@@ -49,10 +49,10 @@ class Copies(Covering):
             for whole, shard in zip(wholes, shards, strict=True):
                 gather(whole, shard)
 
-        return group.run("allgather", call, wholes, inputs=shards, wait=not opts.asyncOp)
+        return group.run("allgather", call, wholes, inputs=shards, wait=waits(opts))
 
     def allgather(self, outputs: Any, inputs: Any, opts: Any = None, **options: Any) -> Any:
-        opts = dist.AllgatherOptions() if opts is None else opts
+        opts = dist.distributed_c10d.AllgatherOptions() if opts is None else opts
         single = isinstance(inputs, list) and len(inputs) == 1
         group = self._moving([*inputs, *outputs[0]], opts) if single else None
         if group is None or not alike([*inputs, *outputs[0]]):
@@ -63,10 +63,10 @@ class Copies(Covering):
             group.call(Kind.ALLGATHER, elements(contiguous(inputs[0])), elements(whole))
             spread(whole, outputs[0])
 
-        return group.run("allgather", call, outputs[0], inputs=inputs, wait=not opts.asyncOp)
+        return group.run("allgather", call, outputs[0], inputs=inputs, wait=waits(opts))
 
     def allgather_coalesced(self, output_lists: Any, inputs: Any, opts: Any = None) -> Any:
-        opts = dist.AllgatherOptions() if opts is None else opts
+        opts = dist.distributed_c10d.AllgatherOptions() if opts is None else opts
         # torch's lists are by rank, then by tensor.
         outputs = [[of_rank[i] for of_rank in output_lists] for i in range(len(inputs))]
         flat = [tensor for several in outputs for tensor in several]
@@ -80,7 +80,7 @@ class Copies(Covering):
                 group.call(Kind.ALLGATHER, elements(contiguous(one)), elements(whole))
                 spread(whole, several)
 
-        return group.run("allgather", call, flat, inputs=inputs, wait=not opts.asyncOp)
+        return group.run("allgather", call, flat, inputs=inputs, wait=waits(opts))
 
     def gather(self, outputs: Any, inputs: Any, opts: Any = None, **options: Any) -> Any:
         group = self._moving(inputs, opts, Kind.GATHER)
@@ -99,7 +99,7 @@ class Copies(Covering):
             group.call(Kind.GATHER, shard, elements(whole), "sum", root)
             spread(whole, targets)
 
-        return group.run("gather", call, targets, inputs=inputs, wait=not opts.asyncOp)
+        return group.run("gather", call, targets, inputs=inputs, wait=waits(opts))
 
     def scatter(self, outputs: Any, inputs: Any, opts: Any = None, **options: Any) -> Any:
         group = self._moving(outputs, opts, Kind.SCATTER)
@@ -113,4 +113,4 @@ class Copies(Covering):
             whole = elements(stacked(sources)) if sources else None
             into(outputs[0], lambda out: group.call(Kind.SCATTER, whole, elements(out), "sum", root))
 
-        return group.run("scatter", call, outputs, inputs=sources, wait=not opts.asyncOp)
+        return group.run("scatter", call, outputs, inputs=sources, wait=waits(opts))

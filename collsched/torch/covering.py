@@ -105,6 +105,11 @@ def name_here(name: str) -> str:
     return name if hasattr(dist.ProcessGroup, name) else _BEFORE[name]
 
 
+def waits(opts: Any) -> bool:
+    """Whether the caller waits for a call anyway; torch does not say so before 2.8."""
+    return not getattr(opts, "asyncOp", True)
+
+
 def finish(work: Any) -> None:
     """Wait for a call of torch's own group, which gives nothing back if it is in order already."""
     if work is not None:

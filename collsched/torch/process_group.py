@@ -22,7 +22,7 @@ from torch import Tensor
 
 from collsched.collective import Kind
 from collsched.torch.copies import Copies
-from collsched.torch.covering import finish, name_here
+from collsched.torch.covering import finish, name_here, waits
 from collsched.torch.group import Group
 from collsched.torch.reductions import Reductions
 from collsched.torch.tensors import alike, contiguous, elements, even_parts, into, room, spread, stacked
@@ -35,7 +35,7 @@ class CollschedProcessGroup(Reductions, Copies):
     def all_to_all_single(
         self, output: Tensor, input: Tensor, output_sizes: Any, input_sizes: Any, opts: Any = None, **options: Any
     ) -> Any:
-        opts = dist.AllToAllOptions() if opts is None else opts
+        opts = dist.distributed_c10d.AllToAllOptions() if opts is None else opts
         group = self._moving([input, output], opts)
         if group is None:
             name = name_here("all_to_all_single")
@@ -52,10 +52,10 @@ class CollschedProcessGroup(Reductions, Copies):
                 name = name_here("all_to_all_single")
                 finish(self._elsewhere(name, output, input, output_sizes, input_sizes, opts))
 
-        return group.run("all_to_all", call, [output], inputs=[input], wait=not opts.asyncOp)
+        return group.run("all_to_all", call, [output], inputs=[input], wait=waits(opts))
 
     def alltoall(self, outputs: Any, inputs: Any, opts: Any = None, **options: Any) -> Any:
-        opts = dist.AllToAllOptions() if opts is None else opts
+        opts = dist.distributed_c10d.AllToAllOptions() if opts is None else opts
         group = self._moving([*inputs, *outputs], opts)
         if group is None:
             return self._elsewhere("alltoall", outputs, inputs, opts, **options)
@@ -70,7 +70,7 @@ class CollschedProcessGroup(Reductions, Copies):
             else:
                 self._unequal(outputs, inputs, opts)
 
-        return group.run("all_to_all", call, outputs, inputs=inputs, wait=not opts.asyncOp)
+        return group.run("all_to_all", call, outputs, inputs=inputs, wait=waits(opts))
 
     def _unequal(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], opts: Any) -> None:
         """Parts of different sizes, as one buffer each way: gloo has no other form."""
@@ -98,7 +98,7 @@ class CollschedProcessGroup(Reductions, Copies):
                 torch.cuda.synchronize()  # as with NCCL: what was enqueued before is done
             group.call(Kind.ALLREDUCE, token, None, "max")
 
-        return group.run("barrier", call, [token], wait=opts is not None and not opts.asyncOp)
+        return group.run("barrier", call, [token], wait=waits(opts))
 
     def send(self, tensors: Any, dst: int, tag: int = 0) -> Any:
         return self._inner.send(tensors, dst, tag)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from collsched.collective import Kind
-from collsched.torch.covering import Covering, name_here
+from collsched.torch.covering import Covering, name_here, waits
 from collsched.torch.tensors import alike, contiguous, elements, in_place, into, is_shard, reduction, stacked
 
 
@@ -26,7 +26,7 @@ class Reductions(Covering):
             for tensor in tensors:
                 in_place(tensor, lambda flat: group.call(Kind.ALLREDUCE, flat, None, op))
 
-        return group.run("allreduce", call, tensors, wait=not opts.asyncOp)
+        return group.run("allreduce", call, tensors, wait=waits(opts))
 
     def allreduce_coalesced(self, tensors: Any, opts: Any = None) -> Any:
         group = self._reducing(tensors, opts)
@@ -40,7 +40,7 @@ class Reductions(Covering):
             for part, tensor in zip(whole.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
                 tensor.detach().copy_(part.view(tensor.shape))
 
-        return group.run("allreduce", call, tensors, wait=not opts.asyncOp)
+        return group.run("allreduce", call, tensors, wait=waits(opts))
 
     def reduce(self, tensors: Any, opts: Any = None, *arguments: Any, **options: Any) -> Any:
         group = None if arguments or options else self._reducing(tensors, opts, Kind.REDUCE)
@@ -54,7 +54,7 @@ class Reductions(Covering):
             else:
                 group.call(Kind.REDUCE, elements(contiguous(tensors[0])), None, op, root)
 
-        return group.run("reduce", call, tensors, wait=not opts.asyncOp)
+        return group.run("reduce", call, tensors, wait=waits(opts))
 
     def reduce_scatter_single(self, output: Tensor, input: Tensor, opts: Any = None, **options: Any) -> Any:
         return self._scattered("reduce_scatter_single", output, input, opts, options)
@@ -64,7 +64,7 @@ class Reductions(Covering):
 
     def _scattered(self, name: str, output: Any, input: Any, opts: Any, options: dict[str, Any]) -> Any:
         """Reduce-scatters of tensors of `ranks` times the size: one, or a list."""
-        opts = dist.ReduceScatterOptions() if opts is None else opts
+        opts = dist.distributed_c10d.ReduceScatterOptions() if opts is None else opts
         shards, wholes = ([given] if isinstance(given, Tensor) else given for given in (output, input))
         group = self._reducing([*wholes, *shards], opts)
         if group is None or not all(is_shard(*pair, self._size) for pair in zip(shards, wholes, strict=True)):
@@ -79,7 +79,7 @@ class Reductions(Covering):
             for shard, whole in zip(shards, wholes, strict=True):
                 scatter(shard, whole)
 
-        return group.run("reduce_scatter", call, shards, inputs=wholes, wait=not opts.asyncOp)
+        return group.run("reduce_scatter", call, shards, inputs=wholes, wait=waits(opts))
 
     def reduce_scatter(self, outputs: Any, inputs: Any, opts: Any = None, **options: Any) -> Any:
         single = isinstance(outputs, list) and len(outputs) == 1
@@ -92,7 +92,7 @@ class Reductions(Covering):
             whole = elements(stacked(inputs[0]))
             into(outputs[0], lambda out: group.call(Kind.REDUCE_SCATTER, whole, elements(out), op))
 
-        return group.run("reduce_scatter", call, outputs, inputs=inputs[0], wait=not opts.asyncOp)
+        return group.run("reduce_scatter", call, outputs, inputs=inputs[0], wait=waits(opts))
 
 
 def _op(opts: Any) -> str:

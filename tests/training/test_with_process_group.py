@@ -105,6 +105,28 @@ def test_calls_from_cpp_and_in_one_go() -> None:
             for tensor in tensors:
                 dist.all_reduce(tensor)
         assert torch.equal(tensors[0], total) and tensors[1].tolist() == [6.0] * 3
+        halves = [mine[:2].clone(), mine[2:].clone()]
+        wholes = [torch.empty(2 * RANKS), torch.empty(6 * RANKS)]
+        for gather in (world.all_gather_single_coalesced, world.allgather_into_tensor_coalesced):
+            gather(wholes, halves, dist.distributed_c10d.AllgatherOptions()).wait()
+            assert wholes[1].view(RANKS, 6)[:, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
+        for scatter in (world.reduce_scatter_single_coalesced, world.reduce_scatter_tensor_coalesced):
+            scatter(halves, wholes).wait()
+            assert torch.equal(halves[0], RANKS * (torch.arange(2.0) + rank))
+        # As torch called them before 2.13.
+        world._allgather_base(wholes[0], mine[:2].contiguous()).wait()
+        assert wholes[0].view(RANKS, 2)[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
+        world._reduce_scatter_base(halves[0], mine, dist.distributed_c10d.ReduceScatterOptions()).wait()
+        assert torch.equal(halves[0], total[2 * rank : 2 * rank + 2])
+        swapped = torch.empty_like(mine)
+        world.alltoall_base(swapped, mine, [], []).wait()
+        assert torch.equal(swapped.view(RANKS, 2)[:, 0], 2.0 * rank + torch.arange(4.0))
+        lists = [torch.empty(3) for _ in range(RANKS)]
+        dist.all_to_all(lists, [torch.full((3,), 10.0 * rank + peer) for peer in range(RANKS)])
+        assert [part[0].item() for part in lists] == [10.0 * peer + rank for peer in range(RANKS)]
+        uneven = [torch.empty(rank + 1) for _ in range(RANKS)]
+        dist.all_to_all(uneven, [torch.full((peer + 1,), 10.0 * rank + peer) for peer in range(RANKS)])
+        assert [part[-1].item() for part in uneven] == [10.0 * peer + rank for peer in range(RANKS)]
         average = mine.clone()
         dist.all_reduce(average, dist.ReduceOp.AVG)
         assert torch.equal(average, total / RANKS)

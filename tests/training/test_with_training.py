@@ -86,6 +86,11 @@ def test_fsdp_by_custom_collectives_equals_gloo() -> None:
         pairs = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicas", "shards"))
         hybrid = furthest(train(sharded(state, pairs), rank, STEPS, of_fsdp), expected)
         groups = sorted(group.peers.ranks for group in state._groups.values())
+        # FSDP's buffers lie in memory that all ranks see, of any type of parameters.
+        found = state.group(dist.group.WORLD, "cpu")
+        assert found.empty(6, torch.bfloat16) is not None
+        memory = collsched.torch.AllGather(state).allocate((2, 3), dtype=torch.bfloat16, device=torch.device("cpu"))
+        assert memory.shape == (2, 3) and memory.dtype == torch.bfloat16
         return [whole, hybrid, groups]
 
     for whole, hybrid, groups in results(job(body, backend="gloo")):
