@@ -106,7 +106,7 @@ def name_here(name: str) -> str:
 
 
 def waits(opts: Any) -> bool:
-    """Whether the caller waits for a call anyway; torch does not say so before 2.8."""
+    """Whether the caller waits for a call anyway; not every version of torch says so."""
     return not getattr(opts, "asyncOp", True)
 
 

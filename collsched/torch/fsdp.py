@@ -5,8 +5,8 @@
         if isinstance(module, FSDPModule):
             collsched.torch.use(state, module)
 
-torch has `set_custom_all_gather` and `set_custom_reduce_scatter` from 2.8 on. What there is is found by its
-form, not by a version number.
+torch 2.12 and 2.13 have `set_custom_all_gather` and `set_custom_reduce_scatter` in one form. What there is is found by
+its form, not by a version number.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def use(state: State, module: Any) -> None:
     """
     if _AllGather is object or not hasattr(module, "set_custom_all_gather"):
         raise MissingComponentError(
-            f"torch {torch.__version__} or {type(module).__name__} has no set_custom_all_gather: it needs torch 2.8 "
+            f"torch {torch.__version__} or {type(module).__name__} has no set_custom_all_gather: it needs torch 2.12 "
             'and a module that fully_shard has seen; the process group "collsched" works without'
         )
     module.set_custom_all_gather(AllGather(state))
