@@ -14,13 +14,13 @@ import os
 import sys
 import time
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from collsched.errors import EngineError, InputError, MissingComponentError
 from collsched.runtime.mpi_link import Link
+from collsched.runtime.peers import machine
 
 _CARD = 1024  # bytes that a rank shows when it connects
 _LEAVE, _LEAVE_FAILED = 5.0, 1.0  # seconds that a rank waits at its end for those of the others
@@ -66,7 +66,7 @@ def open_link(ranks: int, digest: str, settings: str, timeout: float) -> Link:
         raise
     link = Link(mpi, comm, timeout, _processes)
     _links.append(link)
-    cards = [json.loads(card) for card in share(link, json.dumps([digest, settings, _machine(), os.getpid()]).encode())]
+    cards = [json.loads(card) for card in share(link, json.dumps([digest, settings, machine(), os.getpid()]).encode())]
     for what, at in (("plans", 0), ("versions or settings", 1)):
         other = next((rank for rank, card in enumerate(cards) if card[at] != cards[0][at]), None)
         if other is not None:
@@ -74,7 +74,7 @@ def open_link(ranks: int, digest: str, settings: str, timeout: float) -> Link:
                 f"the ranks brought different {what}: rank 0 {cards[0][at]}, rank {other} {cards[other][at]}"
             )
     if not _processes and hasattr(os, "pidfd_open"):
-        _watch([pid if machine == _machine() else None for _, _, machine, pid in cards], link.rank)
+        _watch([pid if where == machine() else None for _, _, where, pid in cards], link.rank)
     return link
 
 
@@ -87,12 +87,6 @@ def _wrong_size(ranks: int, found: int, version: str) -> str:
             "mpirun; set MPI4PY_MPIABI and LD_LIBRARY_PATH, or install the mpi4py of this MPI"
         )
     return f"the plan has {ranks} ranks, this job {found}; use `mpirun -n {ranks} python …`"
-
-
-def _machine() -> str:
-    """The running system and the process numbers in force on it: where these agree, processes see each other."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _watch(pids: list[int | None], me: int) -> None:

@@ -26,7 +26,7 @@ from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
 from collsched.runtime.gpu_engine import GpuEngine
 from collsched.runtime.nccl_calls import Arrays, groups
 from collsched.runtime.nccl_issue import Issuer, Run
-from collsched.runtime.peers import Peers, find
+from collsched.runtime.peers import Peers, find, machine
 from collsched.runtime.waves import Moves, choose, waves
 
 _SHARED = "NCCL_MULTI_RANK_GPU_ENABLE"
@@ -74,7 +74,7 @@ class NcclEngine(GpuEngine):
         self._agreement = Agreement(peers, str(plan.collective.kind))
         self._agreement.same("plans", plan.digest)
         # Containers of one machine may see the same GPUs: the running system counts, not what processes see of it.
-        machines = [data.decode() for data in self._agreement.gather(shm.machine().split()[0].encode())]
+        machines = [data.decode() for data in self._agreement.gather(machine().split()[0].encode())]
         local = machines[: self.rank].count(machines[self.rank])
         super().__init__(cupy, gpu.device(cupy, local, tuning.device))
         self._check_sharing(machines)

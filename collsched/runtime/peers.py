@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from collsched.errors import InputError, MissingComponentError
@@ -111,6 +112,12 @@ def of_store(store: Any, rank: int, ranks: int, launcher: str = "torchrun") -> P
         return gathered
 
     return Peers(rank, ranks, exchange, launcher)
+
+
+def machine() -> str:
+    """The running system and the process numbers in force on it: where these agree, processes see each other."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _number(name: str) -> int:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
-from collsched.runtime.peers import Peers, foreign
+from collsched.runtime.peers import Peers, foreign, machine
 from collsched.runtime.pending import Pending
 from collsched.runtime.small import sums
 from collsched.runtime.trace import Event
@@ -120,12 +119,6 @@ def meet(peers: Peers) -> Process:
         if mine >= 0:
             os.close(mine)
     return process
-
-
-def machine() -> str:
-    """The running system and the process numbers in force on it: where these agree, processes see each other."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 class ShmEngine:

@@ -82,6 +82,9 @@ bool look(const nb::object &object, Array &array) {
   return true;
 }
 
+// Such a tensor of torch is an error for the user, though its memory can be had.
+bool records_gradient(const nb::object &object) { return nb::getattr(object, "requires_grad", nb::none()).is(nb::bool_(true)); }
+
 // Runs Python's signal handlers; a KeyboardInterrupt leaves the engine as an exception.
 void check_signals() {
   nb::gil_scoped_acquire hold;
@@ -156,8 +159,8 @@ public:
     Array source, target;
     const char *text = PyUnicode_Check(op.ptr()) ? PyUnicode_AsUTF8(op.ptr()) : nullptr;
     const int found = text ? find_op(text) : -1;
-    if (found < 0 || !look(x, source) || !look(out, target) || !target.writable || source.dtype < 0 ||
-        source.dtype != target.dtype || source.count != target.count)
+    if (found < 0 || records_gradient(x) || records_gradient(out) || !look(x, source) || !look(out, target) ||
+        !target.writable || source.dtype < 0 || source.dtype != target.dtype || source.count != target.count)
       return false;
     const auto bytes = source.count * source.bits / 8;
     if (source.address != target.address && source.address < target.address + bytes && target.address < source.address + bytes)

@@ -17,9 +17,10 @@ import numpy as np
 from collsched.runtime.dtypes import carrier, dtype_code
 from collsched.runtime.encode import Encoded, Memory, Numbers, Shape, board_words, encode, plan_words
 from collsched.runtime.engine import RankPlan, Wiring
-from collsched.runtime.kernels import FOLD, SOURCES
+from collsched.runtime.kernels import FOLD
 
 Array = np.ndarray[Any, Any]
+HOST = Path(__file__).parents[2] / "csrc" / "cuda" / "host.cc"
 FLAGS = ["-std=c++20", "-pthread", "-fno-strict-aliasing", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 
 
@@ -30,7 +31,7 @@ def compiler() -> str | None:
 def build(target: Path, *extra: str) -> Path:
     found = compiler()
     assert found is not None
-    subprocess.run([found, *FLAGS, *extra, "-fPIC", "-shared", str(SOURCES / "host.cc"), "-o", str(target)], check=True)
+    subprocess.run([found, *FLAGS, *extra, "-fPIC", "-shared", str(HOST), "-o", str(target)], check=True)
     return target
 
 

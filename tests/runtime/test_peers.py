@@ -100,7 +100,7 @@ def test_ranks_meet_and_call_in_two_worlds_at_once(tmp_path: Path) -> None:
 def test_ranks_of_several_machines_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def body(rank: int) -> Any:
         if rank == 2:
-            monkeypatch.setattr(shm, "_machine", lambda: "elsewhere")
+            monkeypatch.setattr(shm, "machine", lambda: "elsewhere")
         with pytest.raises(InputError) as error:
             shm.meet(through_files(str(tmp_path), rank, 3))
         return str(error.value)
