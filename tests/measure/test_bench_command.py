@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mpirun import Mpi, mpi  # noqa: F401 (a fixture)
 from samples_given import messages
 
 import collsched
@@ -30,18 +31,13 @@ from collsched.errors import InputError
 
 SMALL = ("-b", "512", "-e", "8K", "-f", "16", "-n", "4", "-w", "1")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-MPIRUN = Path(sys.executable).with_name("mpirun")
-needs_mpi = pytest.mark.skipif(
-    not (MPIRUN.exists() and find_spec("mpi4py")), reason="no mpirun and mpi4py beside this Python"
-)
-OPEN_MPI = ("--allow-run-as-root", "--oversubscribe") if MPIRUN.with_name("ompi_info").exists() else ()
 
 
 def bench(
-    *words: str | Path, before: Sequence[str] = (), folder: Path | None = None
+    *words: str | Path, before: Sequence[str] = (), folder: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     command = [*before, sys.executable, "-m", "collsched.cli.main", "bench", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=folder, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=folder, env=env, check=False)
 
 
 def check_rows(result: dict[str, Any], wanted: Sequence[str]) -> None:
@@ -135,11 +131,10 @@ def measure(path: Path, baselines: tuple[str, ...], **options: Any) -> list[Meas
         return [Measurement.from_json(row) for one in found if "measured" in one for row in one["measured"]]
 
 
-@needs_mpi
 @pytest.mark.parametrize(("kind", "engine"), [("allreduce", "shm"), ("allgather", "mpi")])
-def test_ranks_of_mpirun_beside_mpi(plans: Path, kind: str, engine: str) -> None:
-    launcher = (str(MPIRUN), *OPEN_MPI, "-n", "3")
-    done = bench(plans / f"{kind}.cs", *SMALL, "--engine", engine, "--baseline", "mpi", "--json", before=launcher)
+def test_ranks_of_mpirun_beside_mpi(plans: Path, mpi: Mpi, kind: str, engine: str) -> None:  # noqa: F811
+    words = (plans / f"{kind}.cs", *SMALL, "--engine", engine, "--baseline", "mpi", "--json")
+    done = bench(*words, before=mpi.launcher(3), env=mpi.environment)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     check_rows(result, (engine, "mpi"))

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-WORKER = Path(__file__).with_name("mpi_worker.py")
+WORKER = Path(__file__).parent / "runtime" / "mpi_worker.py"
 MPIS = {"openmpi": ("COLLSCHED_OPENMPI", "Open MPI"), "mpich": ("COLLSCHED_MPICH", "MPICH")}
 
 
@@ -32,12 +32,22 @@ class Mpi:
     mpirun: str
     library: str | None
 
-    def popen(self, ranks: int, *command: Any, **variables: str) -> subprocess.Popen[str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        found = os.environ | {"MPI4PY_MPIABI": self.kind}
+        return found if self.library is None else found | {"LD_LIBRARY_PATH": self.library}
+
+    def launcher(self, ranks: int) -> list[str]:
+        """What goes before a command."""
         flags = ["--allow-run-as-root", "--oversubscribe"] if self.kind == "openmpi" else []
-        environment = os.environ | {"MPI4PY_MPIABI": self.kind} | variables
-        if self.library is not None:
-            environment["LD_LIBRARY_PATH"] = self.library
-        line, pipe = [self.mpirun, *flags, "-n", str(ranks), *map(str, command)], subprocess.PIPE
+        return [self.mpirun, *flags, "-n", str(ranks)]
+
+    def popen(self, ranks: int, *command: Any, **variables: str) -> subprocess.Popen[str]:
+        line, environment, pipe = (
+            [*self.launcher(ranks), *map(str, command)],
+            self.environment | variables,
+            subprocess.PIPE,
+        )
         return subprocess.Popen(line, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, ranks: int, *modes: Any, **variables: str) -> Outcome:
