@@ -11,6 +11,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
@@ -56,6 +57,10 @@ struct Awaited {
   int peer = -1;
   std::int64_t chunk = -1, step = -1, steps = 0;
 };
+
+// A yield that takes so long gave the core to another program. For how long then not to yield: longer if it happens again soon.
+inline constexpr auto foreign = std::chrono::milliseconds(1);
+inline constexpr Clock::duration least_grudge = std::chrono::milliseconds(2), most_grudge = std::chrono::milliseconds(64);
 
 class Gate {
 public:
@@ -115,7 +120,7 @@ public:
 private:
   void barrier();
   void spread();
-  template <typename Ready> bool look_often(Ready ready) const;
+  template <typename Ready> bool look_often(Ready ready);
   void sleep(const Awaited &awaited);
   void look_around();
   void examine(int peer);
@@ -140,6 +145,8 @@ private:
   std::uint64_t user_calls_ = 0; // of the collective, for messages
   std::uint64_t barriers_ = 0;
   std::uint64_t epochs_ = 0;
+  Clock::duration grudge_ = least_grudge;
+  Clock::time_point contended_; // until when a yield would give the core to other programs, for long
   Clock::time_point asleep_since_, looked_ = Clock::now();
   Awaited awaited_;
   int watched_ = 0;            // the peer looked at last
@@ -147,18 +154,27 @@ private:
   int looks_at_suspect_ = 0;
 };
 
-template <typename Ready> bool Gate::look_often(Ready ready) const {
+template <typename Ready> bool Gate::look_often(Ready ready) {
   for (int i = 0; i < spins_; ++i) {
     if (ready())
       return true;
     pause();
   }
-  const auto end = Clock::now() + yields_;
+  auto now = Clock::now();
+  if (now < contended_)
+    return false;
+  const auto end = now + yields_;
   do {
+    const auto before = now;
     sched_yield();
+    now = Clock::now();
+    if (now - before > foreign) {
+      grudge_ = now - contended_ < 4 * grudge_ ? std::min<Clock::duration>(2 * grudge_, most_grudge) : least_grudge;
+      contended_ = now + grudge_;
+    }
     if (ready())
       return true;
-  } while (Clock::now() < end);
+  } while (now < end);
   return false;
 }
 
