@@ -109,5 +109,7 @@ def timetable(
     join_ptr: _I64,
     join_member: _I32,
     bytes: _I64,
+    due: _I64,
+    backward: bool,
     cost: int,
-) -> tuple[_I32, _I64, _I32]: ...
+) -> tuple[_I64, _I64, _I64]: ...

@@ -1,8 +1,9 @@
 """The fastest way to run a schedule at a size, and the fastest of several schedules: by simulated time.
 
 The rule for segments: powers of two, from the best of the size before (1 at first), up or down as long as the time
-falls; no more pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers. Simulated time is not always
-unimodal in the number of pieces, so this is a local optimum, the same one for whoever asks.
+falls, with a timetable also past one number that is worse; no more pieces than `MAX_SEGMENTS`, nor than make
+`MAX_TRANSFERS` transfers. Simulated time is not always unimodal in the number of pieces, so this is a local optimum,
+the same one for whoever asks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collsched.ir.schedule import Schedule
-from collsched.passes.shape import Pacing, Shape
+from collsched.passes.shape import PACINGS, TIMED, Pacing, Shape
 from collsched.simulate import Model, Simulation
 from collsched.topology.model import Topology
 
@@ -24,6 +25,7 @@ MAX_SEGMENTS = 256
 MAX_TRANSFERS = 1 << 18
 MAX_LANED = 1 << 17  # transfers, where all chunks have lanes: so many share a link that more take long to simulate
 MICRO = 10**6
+_PATIENCE = {pacing: 1 if pacing in TIMED else 0 for pacing in PACINGS}  # worse numbers that may lie before better ones
 _KEPT = 4  # simulations that stay in memory
 _CHAIN = 64  # transfers, of the chains that are looked for
 
@@ -53,18 +55,19 @@ class Contestant:
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
 
     def at(self, nbytes: int, pacing: Pacing = "none") -> Timed:
-        """The best number of segments for this size and its time. Ask for ascending sizes: each search starts at the
-        result of the one before."""
-        begin = self._segments.get(pacing, 1)
+        """The best number of segments for this size and its time. Ask for ascending sizes, and for "none" first: each
+        search starts at the result of the one before, the first of a pacing at that without."""
+        begin = self._segments.get(pacing) or min(self._segments.get("none", 1), self._most(pacing))
         best = self._timed(nbytes, Shape(begin, pacing))
         for doubling in (True, False):
             if best.segments != begin:
                 break  # it fell on the way up
-            while (shape := self._neighbour(best.shape, doubling)) is not None:
+            shape, missed = best.shape, 0
+            while missed <= _PATIENCE[pacing] and (further := self._neighbour(shape, doubling)) is not None:
+                shape, missed = further, missed + 1
                 timed = self._timed(nbytes, shape)
-                if timed.seconds >= best.seconds:
-                    break
-                best = timed
+                if timed.seconds < best.seconds:
+                    best, missed = timed, 0
         self._segments[pacing] = best.segments
         return best
 
@@ -72,6 +75,11 @@ class Contestant:
         """Seconds below which no shape can be: the fullest link alone, or a chain of transfers without their bytes."""
         per_byte, chain, smallest = self._limits
         return max(per_byte * nbytes, chain if nbytes * smallest >= 2 else 0.0)
+
+    @property
+    def large(self) -> bool:
+        """Of so many transfers that no segments are tried."""
+        return len(self.schedule.transfers.chunk) > MAX_TRANSFERS
 
     @cached_property
     def _limits(self) -> tuple[float, float, float]:
@@ -104,17 +112,20 @@ class Contestant:
 
     def _neighbour(self, shape: Shape, doubling: bool) -> Shape | None:
         pieces = shape.segments * 2 if doubling else shape.segments // 2
-        allowed = MAX_LANED if shape.pacing == "lanes" else MAX_TRANSFERS
-        each = len(self.schedule.transfers.chunk) if shape.pacing == "none" else self._even
-        most = max(1, min(MAX_SEGMENTS, int(allowed / max(1, each))))
-        return Shape(pieces, shape.pacing) if 1 <= pieces <= most else None
+        return Shape(pieces, shape.pacing) if 1 <= pieces <= self._most(shape.pacing) else None
+
+    def _most(self, pacing: Pacing) -> int:
+        """Segments."""
+        allowed = MAX_LANED if pacing == "lanes" else MAX_TRANSFERS
+        each = len(self.schedule.transfers.chunk) if pacing == "none" else self._even
+        return max(1, min(MAX_SEGMENTS, int(allowed / max(1, each))))
 
     def _timed(self, nbytes: int, shape: Shape) -> Timed:
         simulation = self._simulations.pop(shape, None)
         if simulation is None:
             shaped = shape(self.topology, self.schedule, nbytes)
             simulation = Simulation(self.topology, shaped, self.model, self.fused)
-        if shape.pacing != "timetable":  # which is made for one size
+        if shape.pacing not in TIMED:
             while len(self._simulations) >= _KEPT:
                 self._simulations.pop(next(iter(self._simulations)))
             self._simulations[shape] = simulation

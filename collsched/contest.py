@@ -2,9 +2,10 @@
 
 At each size the entries compete in the order of what they cannot beat (`Contestant.least`), the winner of the size
 before first. One that cannot beat the best time so far is not simulated. First all run as they are; then, while the
-best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by a
-timetable, and with lanes of their own. Of entries with very many transfers, which take minutes as they are, only the
-usual algorithms run so: what those reach is never left out, so that no plan is slower than one of them.
+best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by
+timetables of several kinds, and with lanes of their own. Of entries with very many transfers, which take minutes as
+they are, only the usual algorithms run so: what those reach is never left out, so that no plan is slower than one of
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from math import isqrt
 
 from collsched.algorithms import candidates
-from collsched.choice import MAX_TRANSFERS, Contestant, Timed
+from collsched.choice import Contestant, Timed
 from collsched.collective import Collective
 from collsched.forest.model import Forest
 from collsched.ir.verify import verify
@@ -28,6 +29,7 @@ SIZES = tuple(1 << bits for bits in range(10, 31, 2))  # 1 KiB … 1 GiB, each f
 MOST_EDGES = 1 << 22  # of the trees of an algorithm that is considered
 ENOUGH = 1.01  # times the least that is possible: nothing better is looked for
 TRIES = 4
+FULL_LINKS: tuple[Pacing, ...] = ("deadlines", "loose-timetable", "loose-deadlines", "lanes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,40 +103,76 @@ class Contest:
         """The competition at one size."""
         self.progress(f"simulating {format_bytes(nbytes)}")
         order = sorted(self._field, key=lambda one: (one[0] is not self._last, one[1].least(nbytes)))
-        proven = self.proven(nbytes)
-        floor = max(proven, min((who.least(nbytes) for _, who in order), default=0.0))
-        found: dict[int, Timed] = {}
+        trials = _Trials(order, nbytes, self.proven(nbytes))
+        trials.plain()
+        trials.timed()
+        trials.full_links()
+        heat = Heat(nbytes, trials.results())
+        self._last = heat.results[0].entry
+        return heat
 
-        def best() -> float:
-            return min((timed.seconds for timed in found.values()), default=float("inf"))
 
-        def trial(number: int, pacing: Pacing) -> None:
-            timed = order[number][1].at(nbytes, pacing)
-            if number not in found or timed.seconds < found[number].seconds:
-                found[number] = timed
+@dataclass
+class _Trials:
+    """What has been found at one size, as one trial follows another. Entries are known by their place in `order`."""
 
-        large = [len(who.schedule.transfers.chunk) > MAX_TRANSFERS for _, who in order]
-        for number, (entry, who) in enumerate(order):
-            wanted = entry.rival or (best() > ENOUGH * floor and not large[number])
-            if wanted and who.least(nbytes) < best():
-                trial(number, "none")
-        for pacing in ("timetable", "lanes"):
-            # Lanes are about shares of full links: not where most of the time is latency.
-            if pacing == "lanes" and 2 * proven < best():
-                break
-            able = [n for n, (_, who) in enumerate(order) if who.least(nbytes) < best()]
-            able.sort(key=lambda n: found[n].seconds if n in found else 0.0)
-            tried = [n for n in able if order[n][0].packed and not large[n]]
-            tried += [n for n in able if n not in tried][:TRIES]
-            for number in tried:
-                if best() > ENOUGH * floor and not (pacing == "lanes" and large[number]):
-                    trial(number, pacing)
-        results = [
-            Result(entry, nbytes, found.get(n), max(proven, who.least(nbytes))) for n, (entry, who) in enumerate(order)
+    order: Sequence[tuple[Entry, Contestant]]
+    nbytes: int
+    proven: float
+    found: dict[int, Timed] = field(default_factory=dict)
+
+    def plain(self) -> None:
+        """Everyone who may win, as it is; the usual algorithms however long that takes."""
+        for number, (entry, who) in enumerate(self.order):
+            if entry.rival or not (self._enough() or who.large):
+                self._run(number, "none")
+
+    def timed(self) -> None:
+        """By a timetable."""
+        for number in self._promising(every=True):
+            self._run(number, "timetable")
+
+    def full_links(self) -> None:
+        """What keeps full links full. Not where most of the time is latency."""
+        for pacing in FULL_LINKS:
+            if 2 * self.proven < self._best():
+                return
+            for number in self._promising(every=not pacing.startswith("loose")):
+                if not self.order[number][1].large or pacing == "loose-timetable":
+                    self._run(number, pacing)
+
+    def results(self) -> tuple[Result, ...]:
+        """The fastest first, then those that were not simulated."""
+        found = [
+            Result(entry, self.nbytes, self.found.get(n), max(self.proven, who.least(self.nbytes)))
+            for n, (entry, who) in enumerate(self.order)
         ]
-        results.sort(key=lambda result: result.timed.seconds if result.timed else float("inf"))
-        self._last = results[0].entry
-        return Heat(nbytes, tuple(results))
+        return tuple(sorted(found, key=lambda result: result.timed.seconds if result.timed else float("inf")))
+
+    def _promising(self, *, every: bool) -> list[int]:
+        """The `TRIES` fastest of packed trees, or every one of them, and as many of the others; as long as the best is
+        not good enough."""
+        if self._enough():
+            return []
+        able = [n for n, (_, who) in enumerate(self.order) if who.least(self.nbytes) < self._best()]
+        able.sort(key=lambda n: self.found[n].seconds if n in self.found else 0.0)
+        packed = [n for n in able if self.order[n][0].packed and not self.order[n][1].large]
+        return packed[: None if every else TRIES] + [n for n in able if n not in packed][:TRIES]
+
+    def _run(self, number: int, pacing: Pacing) -> None:
+        _, who = self.order[number]
+        if self._best() <= who.least(self.nbytes):
+            return
+        timed = who.at(self.nbytes, pacing)
+        if number not in self.found or timed.seconds < self.found[number].seconds:
+            self.found[number] = timed
+
+    def _best(self) -> float:
+        return min((timed.seconds for timed in self.found.values()), default=float("inf"))
+
+    def _enough(self) -> bool:
+        least = min((who.least(self.nbytes) for _, who in self.order), default=0.0)
+        return self._best() <= ENOUGH * max(self.proven, least)
 
 
 def ranges(heats: Sequence[Heat]) -> list[tuple[int | None, Heat]]:

@@ -17,7 +17,7 @@ from collsched.plan.parts import Range, Variant
 from collsched.request import Request
 
 GB = 10**9
-FEW_TREES = (1, 2, 3, 4, 8)  # per root: other numbers than the bound needs are often faster
+FEW_TREES = (1, 2, 3, 4, 6, 8, 10, 24)  # per root: other numbers than the bound needs are often faster
 MANY_RANKS = 256  # beyond, only the first two of them
 
 Planned = Callable[[Request], Plan]

@@ -59,6 +59,11 @@ class Segment:
         )
         return replace(schedule, chunks=split_chunks(schedule.chunks, count), transfers=transfers, joins=joins)
 
+    def progress(self, schedule: Schedule) -> tuple[Ints, Ints]:
+        """[chunks of the result] Each one's number among the pieces of its chunk, and how many those are."""
+        count = self._counts(schedule)
+        return _within(count), np.repeat(count, count)
+
     def _counts(self, schedule: Schedule) -> Ints:
         """Into how many pieces each chunk is cut."""
         chunks = schedule.chunks

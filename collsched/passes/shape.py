@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from collsched.ir.schedule import Schedule
 from collsched.passes.lanes import Lanes
 from collsched.passes.segment import Segment
-from collsched.passes.timetable import Timetable
+from collsched.passes.timetable import Progress, Timetable
 from collsched.topology.model import Topology
 
-Pacing = Literal["none", "lanes", "timetable"]
-PACINGS: tuple[Pacing, ...] = ("none", "lanes", "timetable")
+Pacing = Literal["none", "lanes", "timetable", "loose-timetable", "deadlines", "loose-deadlines"]
+PACINGS: tuple[Pacing, ...] = ("none", "lanes", "timetable", "loose-timetable", "deadlines", "loose-deadlines")
+TIMED: tuple[Pacing, ...] = PACINGS[2:]  # made for one size
+_LEADS = {False: Fraction(2), True: Fraction(6)}  # µs by which a transfer may be early; of a loose timetable
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Every chunk in `segments` pieces, and transfers of one route in one lane (`pacing` "none"); or the longest chunks
-    in `segments` pieces and others in fewer, with lanes of their own ("lanes") or ordered by a timetable ("timetable").
+    in `segments` pieces and others in fewer, with lanes of their own ("lanes") or ordered by a timetable (all others),
+    which is by "deadlines" if all trees are to grow alike, and "loose" if transfers may be early by more.
     """
 
     segments: int = 1
@@ -28,5 +32,9 @@ class Shape:
         """The schedule for buffers of `nbytes`. Raises InputError for a number of segments out of range."""
         if self.pacing == "lanes":
             schedule = Lanes()(schedule)
-        schedule = Segment(self.segments, even=self.pacing != "none")(schedule)
-        return Timetable(topology, nbytes)(schedule) if self.pacing == "timetable" else schedule
+        segment = Segment(self.segments, even=self.pacing != "none")
+        cut = segment(schedule)
+        if self.pacing not in TIMED:
+            return cut
+        progress = Progress(*segment.progress(schedule)) if self.pacing.endswith("deadlines") else None
+        return Timetable(topology, nbytes, progress, _LEADS[self.pacing.startswith("loose")])(cut)

@@ -1,12 +1,12 @@
 #include "core/timetable.h"
 
 #include <algorithm>
-#include <deque>
 #include <limits>
 #include <queue>
 #include <span>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 
 namespace collsched {
 
@@ -16,8 +16,7 @@ using Id = std::int32_t;
 using Time = std::int64_t; // picoseconds
 using Rate = std::int64_t; // bytes a second
 constexpr Time kSecond = 1'000'000'000'000;
-constexpr int kLeastShare = 2;      // a transfer starts with at least one part in so many of its full rate
-constexpr int kBusyPercent = 50;    // of the fullest link's load, from which on a link paces
+constexpr int kLeastShare = 2; // a transfer starts with at least one part in so many of its full rate
 constexpr std::size_t kPollEvery = 1 << 12;
 
 Time duration(std::int64_t bytes, Rate rate) {
@@ -26,10 +25,10 @@ Time duration(std::int64_t bytes, Rate rate) {
 
 struct Event {
   Time time;
-  bool arrival; // otherwise the last byte has left
+  bool ready; // otherwise the last byte has left
   Id transfer;
   bool operator>(const Event &other) const {
-    return std::tie(time, arrival, transfer) > std::tie(other.time, other.arrival, other.transfer);
+    return std::tie(time, ready, transfer) > std::tie(other.time, other.ready, other.transfer);
   }
 };
 
@@ -68,7 +67,8 @@ void check(const TimetableInput &in) {
     return std::all_of(values.begin(), values.end(), [&](std::int64_t value) { return value >= least; });
   };
   if (in.latency.size() + 1 != in.route_begin.size() || in.join.size() != in.route.size() ||
-      in.bytes.size() != in.route.size() || !parts(in.route_begin, in.route_link.size(), true) ||
+      in.bytes.size() != in.route.size() || (!in.due.empty() && in.due.size() != in.route.size()) ||
+      !parts(in.route_begin, in.route_link.size(), true) ||
       !parts(in.join_begin, in.join_member.size(), false) || !within(in.route_link, in.bandwidth.size()) ||
       !within(in.route, in.latency.size()) || !within(in.join, in.join_begin.size() - 1) ||
       !within(in.join_member, in.route.size()) || !from(in.bandwidth, 1) || !from(in.latency, 0) || !from(in.bytes, 0))
@@ -80,8 +80,8 @@ public:
   Scheduling(const TimetableInput &input, Time cost)
       : in_(input), cost_(cost), waiting_(input.join, input.join_begin.size() - 1),
         joins_of_(input.join_member, input.route.size()), free_(input.bandwidth), links_(input.bandwidth.size()),
-        lanes_(input.latency.size()), rate_(input.route.size()), tail_(input.route.size()),
-        missing_(input.join_begin.size() - 1) {
+        lanes_(input.latency.size()), rate_(input.route.size()), gates_(input.route.size()), ready_at_(input.route.size()),
+        missing_(input.join_begin.size() - 1), open_at_(input.join_begin.size() - 1) {
     for (Id &entry : joins_of_.item) // entries of `join_member`, made joins
       entry = static_cast<Id>(std::upper_bound(in_.join_begin.begin(), in_.join_begin.end(), entry) -
                               in_.join_begin.begin() - 1);
@@ -93,51 +93,42 @@ public:
     for (std::size_t t = 0; t < in_.route.size(); ++t)
       for (const Id link : route_links(in_.route[t]))
         links_[link].left += duration(in_.bytes[t], in_.bandwidth[link]);
-    Time most = 0;
-    for (const Link &link : links_)
-      most = std::max(most, link.left);
-    for (Link &link : links_)
-      link.busy = link.left >= most / 100 * kBusyPercent;
+    found_ = {std::vector<Time>(in_.route.size()), std::vector<Time>(in_.route.size()), std::vector<Time>(in_.route.size())};
     measure_tails();
   }
 
   Timetable run(const std::function<void()> &poll) {
-    paced_by_.reserve(in_.route.size());
-    for (std::size_t join = 0; join < missing_.size(); ++join) {
-      missing_[join] = in_.join_begin[join + 1] - in_.join_begin[join];
-      if (!missing_[join])
-        release(static_cast<Id>(join));
-    }
-    serve();
+    begin();
     for (std::size_t instants = 0; !events_.empty(); ++instants) {
       now_ = events_.top().time;
       while (!events_.empty() && events_.top().time == now_) {
         const Event event = events_.top();
         events_.pop();
-        event.arrival ? arrive(event.transfer) : leave(event.transfer);
+        event.ready ? admit(event.transfer) : leave(event.transfer);
       }
       serve();
       if (instants % kPollEvery == 0)
         poll();
     }
-    if (order_.size() != in_.route.size())
+    if (left_)
       throw std::runtime_error("transfers wait for each other for ever");
-    return result();
+    if (in_.backward)
+      turn_round();
+    return std::move(found_);
   }
 
 private:
   struct Lane { // transfers of one route
     Rate full = 0;
-    std::priority_queue<std::pair<Time, Id>> ready; // (tail, −transfer)
+    std::priority_queue<std::pair<Time, Id>> ready; // (urgency, −transfer)
     bool listed = false, blocked = false;
   };
   struct Link {
-    Time left = 0;                         // work that has not begun
-    std::vector<Id> lanes;                 // that begin here and have something ready
-    std::size_t turn = 0;                  // whose turn it is among them
-    std::vector<Id> blocked;               // lanes through here that wait for room
-    std::deque<std::pair<Time, Id>> known; // what has left: when its arrival is known and a next one prepared
-    bool busy = false, dirty = false;
+    Time left = 0;           // work that has not begun
+    std::vector<Id> lanes;   // that begin here and have something ready
+    std::size_t turn = 0;    // whose turn it is among them
+    std::vector<Id> blocked; // lanes through here that wait for room
+    bool dirty = false;
   };
 
   std::span<const Id> route_links(std::size_t route) const {
@@ -145,14 +136,56 @@ private:
         .subspan(in_.route_begin[route], in_.route_begin[route + 1] - in_.route_begin[route]);
   }
 
+  std::span<const Id> members(Id join) const {
+    return std::span(in_.join_member).subspan(in_.join_begin[join], in_.join_begin[join + 1] - in_.join_begin[join]);
+  }
+
+  // A join is open once all that come before it have left, and then lets in those behind it.
+  std::span<const Id> before(Id join) const { return in_.backward ? waiting_.of(join) : members(join); }
+  std::span<const Id> behind(Id join) const { return in_.backward ? members(join) : waiting_.of(join); }
+  std::span<const Id> joined(Id transfer) const { return std::span(&in_.join[transfer], 1); }
+  std::span<const Id> entered(Id t) const { return in_.backward ? joins_of_.of(t) : joined(t); }
+  std::span<const Id> signalled(Id t) const { return in_.backward ? joined(t) : joins_of_.of(t); }
+
   void measure_tails() {
-    std::vector<Time> behind(missing_.size()); // longest tail of what waits for a join
-    for (std::size_t t = in_.route.size(); t-- > 0;) {
-      for (const Id join : joins_of_.of(t))
-        tail_[t] = std::max(tail_[t], behind[join]);
-      tail_[t] += cost_ + in_.latency[in_.route[t]] + duration(in_.bytes[t], lanes_[in_.route[t]].full);
-      behind[in_.join[t]] = std::max(behind[in_.join[t]], tail_[t]);
+    std::vector<Time> longest(missing_.size()); // tail behind a join
+    const auto count = static_cast<Id>(in_.route.size());
+    for (Id i = 0; i < count; ++i) {
+      const Id t = in_.backward ? i : count - 1 - i;
+      Time &tail = found_.tail[t];
+      for (const Id join : signalled(t))
+        tail = std::max(tail, longest[join]);
+      tail += cost_ + in_.latency[in_.route[t]] + duration(in_.bytes[t], lanes_[in_.route[t]].full);
+      for (const Id join : entered(t))
+        longest[join] = std::max(longest[join], tail);
     }
+  }
+
+  void begin() {
+    left_ = static_cast<std::int64_t>(in_.route.size());
+    for (Id t = 0; t < left_; ++t) {
+      gates_[t] = static_cast<Id>(entered(t).size());
+      if (!gates_[t])
+        expect(t);
+    }
+    for (std::size_t join = 0; join < missing_.size(); ++join) {
+      missing_[join] = static_cast<std::int64_t>(before(static_cast<Id>(join)).size());
+      if (!missing_[join])
+        open(static_cast<Id>(join));
+    }
+  }
+
+  void open(Id join) {
+    for (const Id t : behind(join)) {
+      ready_at_[t] = std::max(ready_at_[t], open_at_[join]);
+      if (--gates_[t] == 0)
+        expect(t);
+    }
+  }
+
+  // Preparation comes before the first byte, and latency after the last.
+  void expect(Id transfer) {
+    events_.push({ready_at_[transfer] + cost_ + (in_.backward ? in_.latency[in_.route[transfer]] : 0), true, transfer});
   }
 
   void touch(Id link) {
@@ -162,33 +195,22 @@ private:
     dirty_.push_back(link);
   }
 
-  void release(Id join) {
-    for (const Id t : waiting_.of(join)) {
-      Lane &lane = lanes_[in_.route[t]];
-      const Id first = route_links(in_.route[t])[0];
-      lane.ready.push({tail_[t], -t});
-      if (!lane.listed) {
-        lane.listed = true;
-        links_[first].lanes.push_back(in_.route[t]);
-      }
-      touch(first);
+  void admit(Id transfer) {
+    Lane &lane = lanes_[in_.route[transfer]];
+    const Id first = route_links(in_.route[transfer])[0];
+    lane.ready.push({in_.due.empty() ? found_.tail[transfer] : -in_.due[transfer], -transfer});
+    if (!lane.listed) {
+      lane.listed = true;
+      links_[first].lanes.push_back(in_.route[transfer]);
     }
-  }
-
-  void arrive(Id transfer) {
-    for (const Id join : joins_of_.of(transfer))
-      if (--missing_[join] == 0)
-        release(join);
+    touch(first);
   }
 
   void leave(Id transfer) {
     const Id route = in_.route[transfer];
-    const Time arrival = now_ + in_.latency[route];
     for (const Id id : route_links(route)) {
       free_[id] += rate_[transfer];
       Link &link = links_[id];
-      if (link.busy)
-        link.known.emplace_back(arrival + cost_, transfer);
       for (const Id lane : link.blocked) {
         lanes_[lane].blocked = false;
         touch(route_links(lane)[0]);
@@ -196,7 +218,12 @@ private:
       link.blocked.clear();
     }
     touch(route_links(route)[0]);
-    events_.push({arrival, true, transfer});
+    const Time known = now_ + (in_.backward ? 0 : in_.latency[route]);
+    for (const Id join : signalled(transfer)) {
+      open_at_[join] = std::max(open_at_[join], known);
+      if (--missing_[join] == 0)
+        open(join);
+    }
   }
 
   // Starts what can start. Links with most work left choose first.
@@ -214,15 +241,15 @@ private:
 
   bool start_one(Link &from) {
     std::size_t chosen = from.lanes.size();
-    Time most = -1;
+    Time most = 0;
     Rate rate = 0;
     for (std::size_t i = 0; i < from.lanes.size(); ++i) {
       const std::size_t at = (from.turn + i) % from.lanes.size();
       const Id lane = from.lanes[at];
       if (lanes_[lane].blocked)
         continue;
-      const Time ahead = lanes_[lane].ready.top().first + fullest_beyond(lane);
-      if (ahead <= most)
+      const Time ahead = lanes_[lane].ready.top().first + (in_.due.empty() ? fullest_beyond(lane) : 0);
+      if (chosen != from.lanes.size() && ahead <= most)
         continue;
       if (const Rate found = room(lane)) {
         chosen = at;
@@ -268,49 +295,41 @@ private:
   }
 
   void start(Id transfer, Rate rate) {
-    order_.push_back(transfer);
+    --left_;
     rate_[transfer] = rate;
-    paced_by_.emplace_back();
     for (const Id id : route_links(in_.route[transfer])) {
       free_[id] -= rate;
-      Link &link = links_[id];
-      link.left -= duration(in_.bytes[transfer], in_.bandwidth[id]);
-      while (link.known.size() > 1 && link.known[1].first <= now_)
-        link.known.pop_front();
-      if (!link.known.empty() && link.known.front().first <= now_)
-        paced_by_.back().push_back(link.known.front().second);
+      links_[id].left -= duration(in_.bytes[transfer], in_.bandwidth[id]);
     }
-    events_.push({now_ + duration(in_.bytes[transfer], rate), false, transfer});
+    found_.start[transfer] = now_;
+    found_.end[transfer] = now_ + duration(in_.bytes[transfer], rate);
+    events_.push({found_.end[transfer], false, transfer});
   }
 
-  Timetable result() {
-    std::vector<Id> place(order_.size());
-    for (std::size_t i = 0; i < order_.size(); ++i)
-      place[order_[i]] = static_cast<Id>(i);
-    Timetable found{{}, {0}, {}};
-    for (const Id at : place) {
-      auto &members = paced_by_[at];
-      std::sort(members.begin(), members.end());
-      members.erase(std::unique(members.begin(), members.end()), members.end());
-      found.pace_member.insert(found.pace_member.end(), members.begin(), members.end());
-      found.pace_begin.push_back(static_cast<std::int64_t>(found.pace_member.size()));
-    }
-    found.order = std::move(order_);
-    return found;
+  // From times before the end to times after the start, at which the first transfers have been prepared.
+  void turn_round() {
+    Time whole = 0;
+    for (const Time end : found_.end)
+      whole = std::max(whole, end + cost_);
+    for (std::size_t t = 0; t < found_.start.size(); ++t)
+      found_.start[t] = whole - std::exchange(found_.end[t], whole - found_.start[t]);
   }
 
   const TimetableInput &in_;
   const Time cost_;
   Lists waiting_, joins_of_; // transfers of a join, joins of a member
   Time now_ = 0;
+  std::int64_t left_ = 0;  // transfers that have not started
   std::vector<Rate> free_; // per link
   std::vector<Link> links_;
   std::vector<Lane> lanes_;
   std::vector<Rate> rate_;
-  std::vector<Time> tail_;
-  std::vector<std::int64_t> missing_; // members of a join that have not arrived
-  std::vector<Id> dirty_, order_;
-  std::vector<std::vector<Id>> paced_by_; // by place in the order
+  std::vector<Id> gates_;             // joins that a transfer still waits for
+  std::vector<Time> ready_at_;        // when the last of these opened, so far
+  std::vector<std::int64_t> missing_; // transfers that a join still waits for
+  std::vector<Time> open_at_;         // when the last of those that have left was known of
+  std::vector<Id> dirty_;
+  Timetable found_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
 };
 

@@ -1,13 +1,13 @@
-// When each transfer of a schedule should start, so that links that are full stay full (docs/simulator.md, "Pacing").
+// When each transfer of a schedule should start, so that links that are full stay full (docs/simulator.md, "Order and pace").
 //
 // List scheduling (Graham 1966): time runs forward, and wherever a link has room, the most urgent transfer that is ready and
-// finds room on its whole route starts. It keeps the rate at which it starts until its last byte has left. Urgent is
-// what has the most ahead of it: the work left on the fullest further link of its route, and its *tail*, the longest chain of
-// transfers that wait for it at full rate. Among equals, the lanes of a link take turns.
+// finds room on its whole route starts. It keeps the rate at which it starts until its last byte has left. Unless told
+// otherwise, urgent is what has the most ahead of it: the work left on the fullest further link of its route, and its
+// *tail*, the longest chain of transfers that wait for it at full rate. Among equals, the lanes of a link take turns.
 //
-// The answer is an order, and for every transfer what it is *paced* by: on each busy link of its route, the last
-// transfer to have left the link whose arrival is known when this one starts. So a link is shared by about two
-// transfers at a time, one of which would otherwise wait for the latency of the other.
+// Time may run backward from the end instead: what nothing waits for comes first, and the tail is the chain that a transfer
+// waits for. Down a tree the one is natural, up a tree the other: a sum waits for all of its parts, which greed brings in at
+// odd times, but seen from the end a sum is taken apart, and each part is there.
 //
 // All times are integers, in picoseconds: equal input has an equal answer on every machine.
 // O(m log m) for m transfers, and one look at each lane that waits for a link whenever the link has room.
@@ -28,12 +28,13 @@ struct TimetableInput {
   std::vector<std::int64_t> join_begin;   // per join and one more
   std::vector<std::int32_t> join_member;
   std::vector<std::int64_t> bytes;        // per transfer, at most 2^40 together on a link
+  std::vector<std::int64_t> due;          // per transfer, the earliest due is the most urgent one; or empty
+  bool backward = false;                  // due is then counted from the end as well
 };
 
 struct Timetable {
-  std::vector<std::int32_t> order;       // transfers by start
-  std::vector<std::int64_t> pace_begin;  // per transfer of the input and one more
-  std::vector<std::int32_t> pace_member; // what it is paced by, ascending
+  std::vector<std::int64_t> start, end; // per transfer: when its first and its last byte leave
+  std::vector<std::int64_t> tail;       // per transfer
 };
 
 // `cost`: picoseconds of preparation that a transfer takes. `poll` is called now and then, to interrupt by an exception.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import collsched
@@ -26,7 +26,7 @@ from collsched.forest.problem import problem
 from collsched.lower import lower
 from collsched.topology.library import bundled
 from collsched.topology.model import Topology
-from collsched.units import format_bytes, format_seconds
+from collsched.units import format_bytes, format_seconds, parse_size
 
 FABRICS: dict[str, tuple[str, dict[str, object]]] = {
     "two DGX A100": ("dgx-a100", {"boxes": 2}),
@@ -58,16 +58,16 @@ class Row:
         return min(self.rivals.items(), key=lambda item: item[1])
 
 
-def measure(topology: Topology, kind: str) -> Iterator[Row]:
+def measure(topology: Topology, kind: str, sizes: Sequence[int]) -> Iterator[Row]:
     """One row a size."""
-    plan = collsched.compile(topology, kind, objective="auto", sizes=SIZES, size=SIZES[-1])
+    plan = collsched.compile(topology, kind, objective="auto", sizes=sizes, size=sizes[-1])
     per_byte = proven(topology, kind)
     rivals: dict[str, list[Contestant]] = {}
     for rival in baselines(topology, make_collective(topology, kind)):
         if rival.transfers <= MOST_EDGES:
             contestant = Contestant(topology, lower(topology, rival.collective, rival.forests))
             rivals.setdefault(rival.name, []).append(contestant)
-    for nbytes in SIZES:
+    for nbytes in sizes:
         times: dict[str, float] = {}
         for name, contestants in rivals.items():
             for contestant in contestants:  # a variant that cannot beat the others of its name is not simulated
@@ -91,7 +91,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fabrics", nargs="*", metavar="FABRIC", help=f"of {', '.join(map(repr, FABRICS))}; all of them")
     parser.add_argument("-c", "--collective", choices=COLLECTIVES, action="append")
+    parser.add_argument("-s", "--size", action="append", help="such as 1GiB; 1 KiB to 1 GiB")
     arguments = parser.parse_args()
+    sizes = sorted(map(parse_size, arguments.size)) if arguments.size else SIZES
     unknown = [name for name in arguments.fabrics if name not in FABRICS]
     if unknown:
         parser.error(f"no fabric {unknown[0]!r}; one of {', '.join(map(repr, FABRICS))}")
@@ -100,7 +102,7 @@ def main() -> int:
         topology = bundled(FABRICS[name][0], **FABRICS[name][1])
         for kind in arguments.collective or COLLECTIVES:
             start = time.process_time()
-            rows = list(measure(topology, kind))
+            rows = list(measure(topology, kind, sizes))
             slower += sum(row.plan > row.best[1] * (1 + 1e-9) for row in rows)
             print(f"\n### {name}, {kind}\n")
             show(rows)

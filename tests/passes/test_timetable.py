@@ -1,0 +1,118 @@
+"""The timetable itself: it can be kept, and that of a reduction is as good as that of a broadcast."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from fractions import Fraction
+
+import growth
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collsched.collective import KINDS, make_collective
+from collsched.forest.mirror import mirrored, opposite_links
+from collsched.forest.optimum import optimum
+from collsched.forest.packing import pack
+from collsched.forest.problem import directions, problem
+from collsched.ir.schedule import REDUCE, Schedule
+from collsched.lower import lower
+from collsched.passes.segment import Segment
+from collsched.passes.shape import PACINGS, Shape
+from collsched.passes.timetable import PS_IN_US, Progress, Timetable, _reductions
+from collsched.simulate import Simulation
+from collsched.topology.library import bundled
+from collsched.topology.model import Topology
+
+
+def timed(seed: int) -> tuple[Topology, Schedule, np.ndarray, np.ndarray, int]:
+    """A random schedule of some kind and shape, and when its transfers are to start and to have arrived, in ps."""
+    rng = random.Random(seed)
+    topology = growth.fabric(rng, rng.randint(2, 6), rng.randint(0, 4))
+    kind = rng.choice(KINDS)
+    collective = growth.collective(rng, topology, kind, tuple(range(len(topology.ranks))))
+    forests = [
+        growth.grow(rng, topology, collective, reverse=reverse, k=rng.randint(1, 3)) for reverse in directions(kind)
+    ]
+    segment = Segment(rng.choice((1, 3, 8)), even=True)
+    whole = lower(topology, collective, forests)
+    schedule = segment(whole)
+    nbytes = rng.choice((1000, 10**6, 10**9 + 7))
+    progress = Progress(*segment.progress(whole)) if rng.random() < 0.5 else None
+    start, arrival = Timetable(topology, nbytes, progress)._times(schedule)
+    return topology, schedule, start, arrival, nbytes
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_what_a_transfer_waits_for_has_arrived_and_there_is_time_to_prepare(seed: int) -> None:
+    _, schedule, start, arrival, _ = timed(seed)
+    joins = schedule.joins
+    for t, join in enumerate(schedule.transfers.join.tolist()):
+        members = joins.member[joins.ptr[join] : joins.ptr[join + 1]]
+        assert start[t] >= arrival[members].max(initial=0) + PS_IN_US
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_link_carries_more_than_it_can(seed: int) -> None:
+    topology, schedule, start, arrival, nbytes = timed(seed)
+    low, high = schedule.chunks.ranges(schedule.collective, schedule.collective.total(nbytes))
+    rates: dict[int, list[tuple[int, Fraction]]] = defaultdict(list)
+    for t, route in enumerate(schedule.transfers.route.tolist()):
+        links = schedule.routes.links[schedule.routes.ptr[route] : schedule.routes.ptr[route + 1]].tolist()
+        end = int(arrival[t]) - sum(int(topology.links[link].alpha * PS_IN_US) for link in links)
+        size = int((high - low)[schedule.transfers.chunk[t]])
+        if size == 0:
+            continue
+        rate = Fraction(size * 10**12, end - int(start[t]) + 1)  # bytes a second; durations are rounded down
+        for link in links:
+            rates[link] += [(int(start[t]), rate), (end, -rate)]
+    for link, changes in rates.items():
+        carried = Fraction(0)
+        for _, change in sorted(changes):
+            carried += change
+            assert carried <= topology.links[link].bandwidth * 10**9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_reductions_come_before_what_follows_them(seed: int) -> None:
+    _, schedule, start, arrival, _ = timed(seed)
+    up = _reductions(schedule)
+    assert up[schedule.transfers.op == REDUCE].all()
+    if up.any() and not up.all():
+        assert arrival[up].max() <= start[~up].min()
+
+
+def test_a_reduction_is_as_fast_as_a_broadcast() -> None:
+    """Greed from the front brings in the parts of a sum at odd times; from the end it does not."""
+    topology = bundled("dgx-a100", boxes=2)
+    opposite = opposite_links(topology)
+    assert opposite is not None
+    gather = make_collective(topology, "allgather")
+    instance = problem(topology, gather, reverse=False)
+    forest = pack(instance, optimum(instance))
+    scatter = make_collective(topology, "reduce-scatter")
+    nbytes = 1 << 30
+    bound = float(optimum(instance).ratio) * nbytes / (gather.weight * 1e9)
+    down = Timetable(topology, nbytes)._times(Segment(8)(lower(topology, gather, [forest])))[1].max()
+    up = Timetable(topology, nbytes)._times(Segment(8)(lower(topology, scatter, [mirrored(forest, opposite)])))[1].max()
+    assert bound <= up / 1e12 <= 1.05 * bound and bound <= down / 1e12 <= 1.05 * bound
+
+
+def test_trees_of_unequal_weight_need_deadlines() -> None:
+    """Two MI250 boxes, three trees a rank: deep trees first leaves the shallow ones for the end."""
+    topology = bundled("mi250", boxes=2)
+    collective = make_collective(topology, "reduce-scatter")
+    instance = problem(topology, collective, reverse=True)
+    schedule = lower(topology, collective, [pack(instance, optimum(instance), k=3)])
+    nbytes = 1 << 30
+    bound = float(optimum(instance).ratio) * nbytes / (collective.weight * 1e9)
+    seconds = {
+        pacing: Simulation(topology, Shape(16, pacing)(topology, schedule, nbytes)).seconds(nbytes)
+        for pacing in PACINGS
+    }
+    assert bound <= seconds["deadlines"] <= 1.1 * bound
+    assert all(seconds[pacing] > 1.2 * bound for pacing in ("none", "lanes", "timetable"))
