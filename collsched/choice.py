@@ -8,6 +8,7 @@ the same one for whoever asks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -54,11 +55,14 @@ class Contestant:
     _segments: dict[Pacing, int] = field(default_factory=dict)
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
 
-    def at(self, nbytes: int, pacing: Pacing = "none") -> Timed:
+    def at(self, nbytes: int, pacing: Pacing = "none", hopeless: float = math.inf) -> Timed:
         """The best number of segments for this size and its time. Ask for ascending sizes, and for "none" first: each
-        search starts at the result of the one before, the first of a pacing at that without."""
+        search starts at the result of the one before, the first of a pacing at that without, and goes no further if
+        that takes more than `hopeless` seconds."""
         begin = self._segments.get(pacing) or min(self._segments.get("none", 1), self._most(pacing))
         best = self._timed(nbytes, Shape(begin, pacing))
+        if best.seconds > hopeless:
+            return best
         for doubling in (True, False):
             if best.segments != begin:
                 break  # it fell on the way up

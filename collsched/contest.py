@@ -3,13 +3,15 @@
 At each size the entries compete in the order of what they cannot beat (`Contestant.least`), the winner of the size
 before first. One that cannot beat the best time so far is not simulated. First all run as they are; then, while the
 best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by
-timetables of several kinds, and with lanes of their own. Of entries with very many transfers, which take minutes as
+timetables of several kinds, and with lanes of their own, with several numbers of segments unless the first is
+`HOPELESS`. Of entries with very many transfers, which take minutes as
 they are, only the usual algorithms run so: what those reach is never left out, so that no plan is slower than one of
 them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isqrt
@@ -27,8 +29,9 @@ from collsched.units import format_bytes
 
 SIZES = tuple(1 << bits for bits in range(10, 31, 2))  # 1 KiB … 1 GiB, each four times the one before
 MOST_EDGES = 1 << 22  # of the trees of an algorithm that is considered
-ENOUGH = 1.01  # times the least that is possible: nothing better is looked for
+ENOUGH = 1.015  # times the least that is possible: nothing better is looked for
 TRIES = 4
+HOPELESS = 1.15  # times the best so far: other numbers of segments do not make up for that
 FULL_LINKS: tuple[Pacing, ...] = ("deadlines", "loose-timetable", "loose-deadlines", "lanes")
 
 
@@ -137,7 +140,7 @@ class _Trials:
         for pacing in FULL_LINKS:
             if 2 * self.proven < self._best():
                 return
-            for number in self._promising(every=not pacing.startswith("loose")):
+            for number in self._promising(every=pacing == "deadlines"):
                 if not self.order[number][1].large or pacing == "loose-timetable":
                     self._run(number, pacing)
 
@@ -163,7 +166,7 @@ class _Trials:
         _, who = self.order[number]
         if self._best() <= who.least(self.nbytes):
             return
-        timed = who.at(self.nbytes, pacing)
+        timed = who.at(self.nbytes, pacing, math.inf if pacing == "none" else HOPELESS * self._best())
         if number not in self.found or timed.seconds < self.found[number].seconds:
             self.found[number] = timed
 
