@@ -94,10 +94,18 @@ def meet(peers: Peers) -> Process:
 
     Raises InputError where the ranks are on several machines, EngineError on all of them where one cannot have it.
     """
-    mine = create(peers.ranks) if peers.rank == 0 else -1
+    mine, failure = -1, ""
+    if peers.rank == 0:
+        try:
+            mine = create(peers.ranks)
+        except (InputError, EngineError) as error:
+            failure = str(error)  # the others wait for a word
     try:
-        cards = [json.loads(card) for card in peers.exchange(json.dumps([machine(), os.getpid(), mine]).encode())]
-        elsewhere = next((rank for rank, (machine, *_) in enumerate(cards) if machine != cards[0][0]), None)
+        card = json.dumps([machine(), os.getpid(), mine, failure])
+        cards = [json.loads(other) for other in peers.exchange(card.encode())]
+        if cards[0][3]:
+            raise EngineError(f"rank 0: {cards[0][3]}")
+        elsewhere = next((rank for rank, (where, *_) in enumerate(cards) if where != cards[0][0]), None)
         if elsewhere is not None:
             raise InputError(
                 f"ranks 0 and {elsewhere} are on different machines or in different containers; the shm engine serves "
@@ -107,7 +115,7 @@ def meet(peers: Peers) -> Process:
             # Through the first rank's descriptor, since the memory has no name.
             fd = os.open(f"/proc/{cards[0][1]}/fd/{cards[0][2]}", os.O_RDWR | os.O_CLOEXEC)
             try:
-                process, failure = Process(_engine.World(fd, peers.rank)), ""
+                process = Process(_engine.World(fd, peers.rank))
             finally:
                 os.close(fd)
         except (OSError, EngineError) as error:

@@ -119,6 +119,19 @@ def test_a_rank_that_cannot_open_the_memory_tells_all(tmp_path: Path, monkeypatc
     assert on_processes(3, body) == ["rank 1 cannot open the shared memory of rank 0: no"] * 3
 
 
+def test_a_first_rank_without_memory_tells_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(ranks: int) -> int:
+        raise EngineError("cannot reserve memory")
+
+    def body(rank: int) -> Any:
+        monkeypatch.setattr(shm, "create", full)
+        with pytest.raises(EngineError) as error:
+            shm.meet(through_files(str(tmp_path), rank, 3))
+        return str(error.value)
+
+    assert on_processes(3, body) == ["rank 0: cannot reserve memory"] * 3
+
+
 def test_the_ranks_of_a_launch_are_peers() -> None:
     def body(rank: int) -> Any:
         found = peers.find()
