@@ -54,13 +54,18 @@ class Contestant:
     fused: bool = False
     _segments: dict[Pacing, int] = field(default_factory=dict)
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
+    _fastest: Timed | None = None  # of the last size
 
     def at(self, nbytes: int, pacing: Pacing = "none", hopeless: float = math.inf) -> Timed:
         """The best number of segments for this size and its time. Ask for ascending sizes, and for "none" first: each
-        search starts at the result of the one before, the first of a pacing at that without, and goes no further if
-        that takes more than `hopeless` seconds."""
-        begin = self._segments.get(pacing) or min(self._segments.get("none", 1), self._most(pacing))
+        search starts at the best of the size so far, by whatever pacing, or at that of the size before; and goes no
+        further if that, and four times as many, take more than `hopeless` seconds."""
+        most = self._most(pacing)
+        begin = min(self._begin(nbytes, pacing), most)
         best = self._timed(nbytes, Shape(begin, pacing))
+        if best.seconds > hopeless and begin < most:
+            best = min(best, self._timed(nbytes, Shape(min(4 * begin, most), pacing)), key=lambda timed: timed.seconds)
+            begin = best.segments
         if best.seconds > hopeless:
             return best
         for doubling in (True, False):
@@ -73,7 +78,14 @@ class Contestant:
                 if timed.seconds < best.seconds:
                     best, missed = timed, 0
         self._segments[pacing] = best.segments
+        if self._fastest is None or self._fastest.nbytes != nbytes or best.seconds < self._fastest.seconds:
+            self._fastest = best
         return best
+
+    def _begin(self, nbytes: int, pacing: Pacing) -> int:
+        if self._fastest is not None and self._fastest.nbytes == nbytes:
+            return self._fastest.segments
+        return self._segments.get(pacing) or self._segments.get("none", 1)
 
     def least(self, nbytes: int) -> float:
         """Seconds below which no shape can be: the fullest link alone, or a chain of transfers without their bytes."""
