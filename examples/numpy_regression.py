@@ -3,8 +3,7 @@
     collsched launch -n 4 -- python examples/numpy_regression.py
     collsched launch -n 8 -- python examples/numpy_regression.py dgx-a100
 
-The same calls take arrays of JAX: `comm.allreduce(np.asarray(x), out=buffer)` reads them where they are, and
-`jnp.asarray(buffer)` makes an array of the result.
+The same calls take arrays of JAX as input, see docs/training.md.
 """
 
 from __future__ import annotations

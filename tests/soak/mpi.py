@@ -1,6 +1,6 @@
 """Kill ranks of the mpi engine at random moments, over and over: python tests/soak/mpi.py [--rounds 100] [--seed 0]
 
-Under Open MPI and MPICH in turns, as far as they are found (see tests/runtime/mpirun.py); before, a message larger than
+Under Open MPI and MPICH in turns, as far as they are found (see tests/mpirun.py); before, a message larger than
 an int counts, which takes 5 GiB of memory. Prints what went wrong, round by round, and at the end the slowest round;
 exits with 1 if anything did.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
 from kills import Outcome, soak
