@@ -86,7 +86,7 @@ class Covering(dist.ProcessGroup):  # type: ignore[misc]
         """The same call of the inner group."""
         if name not in _told:
             _told.add(name)
-            _log.info("%s: some calls are not covered by plans and go to torch's own group", name)
+            _log.warning("%s: some calls are not covered by plans and go to torch's own group", name)
         call: Callable[..., Any] = getattr(self._inner, name)
         return call(*arguments, **options)
 

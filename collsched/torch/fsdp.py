@@ -114,4 +114,4 @@ def _started(work: Any, async_op: bool) -> Any:
 def _tell(what: str) -> None:
     if what not in _told:
         _told.add(what)
-        _log.info("%s stays with torch's own group", what)
+        _log.warning("%s stays with torch's own group", what)
