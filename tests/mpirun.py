@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -94,9 +96,25 @@ def find(kind: str) -> Mpi | str:
     return Mpi(kind, mpirun, None) if found == kind else f"{mpirun} is not of {name}; set {variable} to its prefix"
 
 
+@contextmanager
+def tidied() -> Iterator[None]:
+    """Removes the shared memory that MPI libraries leave behind when a rank is killed."""
+
+    def segments() -> set[Path]:
+        return {file for pattern in ("mpich_shm_*", "sm_segment*") for file in Path("/dev/shm").glob(pattern)}
+
+    before = segments()
+    try:
+        yield
+    finally:
+        for file in segments() - before:
+            file.unlink(missing_ok=True)
+
+
 @pytest.fixture(params=list(MPIS), scope="session")
-def mpi(request: pytest.FixtureRequest) -> Mpi:
+def mpi(request: pytest.FixtureRequest) -> Iterator[Mpi]:
     found = find(request.param)
     if isinstance(found, str):
         pytest.skip(found)
-    return found
+    with tidied():
+        yield found

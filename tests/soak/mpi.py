@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
 from kills import Outcome, soak
 from mpi_kills import kill_once
-from mpirun import MPIS, Mpi, find
+from mpirun import MPIS, Mpi, find, tidied
 
 
 def main() -> int:
@@ -35,7 +35,8 @@ def main() -> int:
     def once(seed: int) -> Outcome:
         return kill_once(mpis[seed % len(mpis)], seed)
 
-    return soak(str(__doc__), once, 100)
+    with tidied():
+        return soak(str(__doc__), once, 100)
 
 
 if __name__ == "__main__":
