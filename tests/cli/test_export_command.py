@@ -100,7 +100,10 @@ def test_options_reach_the_file(plans: Path) -> None:
 
 @pytest.mark.parametrize("target", FORMATS)
 def test_one_rank(plans: Path, target: str) -> None:
-    run(["export", str(plans / "one.cs"), "--to", target, "-o", str(plans / f"one-{target}")])
+    out = plans / f"one-{target}"
+    run(["export", str(plans / "one.cs"), "--to", target, "-o", str(out)])
+    assert all(file.stat().st_size > 0 for file in ([*out.iterdir()] if out.is_dir() else [out]))
+    assert not out.is_dir() or any(out.iterdir())
 
 
 @pytest.mark.parametrize("target", FORMATS)
