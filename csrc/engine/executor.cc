@@ -240,6 +240,7 @@ bool Executor::advance(std::uint32_t index, bool met) {
     return false;
   const std::int64_t begin = trace ? now() : 0;
   move(step, segment);
+  const std::int64_t end = trace ? now() : 0;  // before the receivers can know of it: none of theirs is earlier
   done_[index] = segment + 1;
   for (const auto &wire : step.sends)
     posted_[wire.slot].store(epoch_ << segment_bits | (segment + 1), std::memory_order_release);
@@ -248,7 +249,7 @@ bool Executor::advance(std::uint32_t index, bool met) {
   if (trace) {
     const std::size_t count = std::min(unit_, static_cast<std::size_t>(pieces_[step.chunk].count) - segment * unit_);
     trace->push_back({gate_.calls(), (epoch_ - first_epoch_) << segment_bits | segment, index,
-                      count * layout_->item, std::exchange(ready_[index], 0), begin, now()});
+                      count * layout_->item, std::exchange(ready_[index], 0), begin, end});
   }
   return true;
 }
