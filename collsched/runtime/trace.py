@@ -33,8 +33,8 @@ class Event:
     """One piece of a chunk in one step of a rank: from `sources` (none: its own data) to its buffer, on to `targets`.
 
     Times are nanoseconds on a clock that the ranks of a host share. `ready`: the rank's own conditions were met, it
-    waits for nothing but the sources; `begin`: all sources had sent, the rank set to work; `end`: done, in shared memory
-    before the targets can see it. `piece` numbers the pieces of a chunk in a call, alike on all ranks.
+    waits for nothing but the sources; `begin`: all sources had sent, the rank set to work; `end`: done, just before
+    the targets can see it. `piece` numbers the pieces of a chunk in a call, alike on all ranks.
     """
 
     rank: int
