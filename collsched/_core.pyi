@@ -99,17 +99,18 @@ class Exchange:
         self, flow: NDArray[np.float64], k: int, parts: int
     ) -> tuple[tuple[_I32, _I64, _I64, NDArray[np.uint32], _I64, _I32], _I64]: ...
 
-def timetable(
-    bandwidth: _I64,
-    route_ptr: _I64,
-    route_links: _I32,
-    latency: _I64,
-    route: _I32,
-    join: _I32,
-    join_ptr: _I64,
-    join_member: _I32,
-    bytes: _I64,
-    due: _I64,
-    backward: bool,
-    cost: int,
-) -> tuple[_I64, _I64, _I64]: ...
+class Timetable:
+    def __init__(
+        self,
+        bandwidth: _I64,
+        route_ptr: _I64,
+        route_links: _I32,
+        latency: _I64,
+        sender: _I32,
+        route: _I32,
+        join: _I32,
+        join_ptr: _I64,
+        join_member: _I32,
+        bytes: _I64,
+    ) -> None: ...
+    def listed(self, due: _I64, backward: bool, in_turn: bool, cost: int) -> tuple[_I64, _I64, _I64]: ...

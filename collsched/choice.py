@@ -1,9 +1,9 @@
 """The fastest way to run a schedule at a size, and the fastest of several schedules: by simulated time.
 
 The rule for segments: powers of two, from the best of the size before (1 at first), up or down as long as the time
-falls, with a timetable also past one number that is worse; no more pieces than `MAX_SEGMENTS`, nor than make
-`MAX_TRANSFERS` transfers. Simulated time is not always unimodal in the number of pieces, so this is a local optimum,
-the same one for whoever asks.
+falls, with a timetable also past one number that is worse; with some of them, then 3/4 and 3/2 of the best; no more
+pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers. Simulated time is not always unimodal in the number
+of pieces, so this is a local optimum, the same one for whoever asks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from collsched.ir.schedule import Schedule
 from collsched.passes.shape import PACINGS, TIMED, Pacing, Shape
+from collsched.passes.timetable import Times, Timetable
 from collsched.simulate import Model, Simulation
 from collsched.topology.model import Topology
 
@@ -27,6 +28,7 @@ MAX_TRANSFERS = 1 << 18
 MAX_LANED = 1 << 17  # transfers, where all chunks have lanes: so many share a link that more take long to simulate
 MICRO = 10**6
 _PATIENCE = {pacing: 1 if pacing in TIMED else 0 for pacing in PACINGS}  # worse numbers that may lie before better ones
+_FINER: tuple[Pacing, ...] = ("order", "tight-deadlines")  # with numbers between the powers of two, at last
 _KEPT = 4  # simulations that stay in memory
 _CHAIN = 64  # transfers, of the chains that are looked for
 
@@ -54,6 +56,7 @@ class Contestant:
     fused: bool = False
     _segments: dict[Pacing, int] = field(default_factory=dict)
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
+    _timetables: dict[tuple[int, int, bool], tuple[Timetable, Schedule, Times]] = field(default_factory=dict)
     _fastest: Timed | None = None  # of the last size
 
     def at(self, nbytes: int, pacing: Pacing = "none", hopeless: float = math.inf) -> Timed:
@@ -78,14 +81,24 @@ class Contestant:
                 if timed.seconds < best.seconds:
                     best, missed = timed, 0
         self._segments[pacing] = best.segments
+        if pacing in _FINER:
+            best = self._finer(best)
         if self._fastest is None or self._fastest.nbytes != nbytes or best.seconds < self._fastest.seconds:
             self._fastest = best
         return best
 
     def _begin(self, nbytes: int, pacing: Pacing) -> int:
         if self._fastest is not None and self._fastest.nbytes == nbytes:
-            return self._fastest.segments
+            return 1 << (self._fastest.segments.bit_length() - 1)
         return self._segments.get(pacing) or self._segments.get("none", 1)
+
+    def _finer(self, best: Timed) -> Timed:
+        """With 3/4 and 3/2 of the segments, if that is better."""
+        pacing = best.shape.pacing
+        between = {best.segments * 3 // 4, best.segments * 3 // 2} - {0, best.segments}
+        shapes = [Shape(pieces, pacing) for pieces in sorted(between) if pieces <= self._most(pacing)]
+        found = [self._timed(best.nbytes, shape) for shape in shapes]
+        return min([best, *found], key=lambda timed: timed.seconds)
 
     def least(self, nbytes: int) -> float:
         """Seconds below which no shape can be: the fullest link alone, or a chain of transfers without their bytes."""
@@ -139,13 +152,23 @@ class Contestant:
     def _timed(self, nbytes: int, shape: Shape) -> Timed:
         simulation = self._simulations.pop(shape, None)
         if simulation is None:
-            shaped = shape(self.topology, self.schedule, nbytes)
-            simulation = Simulation(self.topology, shaped, self.model, self.fused)
+            simulation = Simulation(self.topology, self._shaped(nbytes, shape), self.model, self.fused)
         if shape.pacing not in TIMED:
             while len(self._simulations) >= _KEPT:
                 self._simulations.pop(next(iter(self._simulations)))
             self._simulations[shape] = simulation
         return Timed(nbytes, simulation.seconds(nbytes), shape)
+
+    def _shaped(self, nbytes: int, shape: Shape) -> Schedule:
+        """Timetables are made once for all that follow them, more or less closely."""
+        if shape.pacing not in TIMED:
+            return shape(self.topology, self.schedule, nbytes)
+        key = nbytes, *shape.key
+        if key not in self._timetables:
+            while len(self._timetables) >= _KEPT:
+                self._timetables.pop(next(iter(self._timetables)))
+            self._timetables[key] = shape.timetable(self.topology, self.schedule, nbytes)
+        return shape.ordered(*self._timetables[key])
 
 
 class Entrant(Protocol):

@@ -32,7 +32,13 @@ MOST_EDGES = 1 << 22  # of the trees of an algorithm that is considered
 ENOUGH = 1.015  # times the least that is possible: nothing better is looked for
 TRIES = 4
 HOPELESS = 1.15  # times the best so far: other numbers of segments do not make up for that
-FULL_LINKS: tuple[Pacing, ...] = ("deadlines", "loose-timetable", "loose-deadlines", "lanes")
+FULL_LINKS: tuple[tuple[Pacing, Pacing | None], ...] = (  # a pacing, and the one by which it is judged who is promising
+    ("deadlines", None),
+    ("order", "deadlines"),
+    ("tight-deadlines", "deadlines"),
+    ("loose-timetable", "timetable"),
+    ("lanes", "none"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +129,7 @@ class _Trials:
     nbytes: int
     proven: float
     found: dict[int, Timed] = field(default_factory=dict)
+    seconds: dict[tuple[Pacing | None, int], float] = field(default_factory=dict)  # by pacing; None: the best
 
     def plain(self) -> None:
         """Everyone who may win, as it is; the usual algorithms however long that takes."""
@@ -137,10 +144,10 @@ class _Trials:
 
     def full_links(self) -> None:
         """What keeps full links full. Not where most of the time is latency."""
-        for pacing in FULL_LINKS:
+        for pacing, like in FULL_LINKS:
             if 2 * self.proven < self._best():
                 return
-            for number in self._promising(every=pacing == "deadlines"):
+            for number in self._promising(every=pacing == "deadlines", like=like):
                 if not self.order[number][1].large or pacing == "loose-timetable":
                     self._run(number, pacing)
 
@@ -152,13 +159,13 @@ class _Trials:
         ]
         return tuple(sorted(found, key=lambda result: result.timed.seconds if result.timed else float("inf")))
 
-    def _promising(self, *, every: bool) -> list[int]:
+    def _promising(self, *, every: bool, like: Pacing | None = None) -> list[int]:
         """The `TRIES` fastest of packed trees, or every one of them, and as many of the others; as long as the best is
-        not good enough."""
+        not good enough. How fast they are is judged by one pacing, or by all."""
         if self._enough():
             return []
         able = [n for n, (_, who) in enumerate(self.order) if who.least(self.nbytes) < self._best()]
-        able.sort(key=lambda n: self.found[n].seconds if n in self.found else 0.0)
+        able.sort(key=lambda n: self.seconds.get((like, n), 0.0 if like is None else math.inf))
         packed = [n for n in able if self.order[n][0].packed and not self.order[n][1].large]
         return packed[: None if every else TRIES] + [n for n in able if n not in packed][:TRIES]
 
@@ -167,8 +174,10 @@ class _Trials:
         if self._best() <= who.least(self.nbytes):
             return
         timed = who.at(self.nbytes, pacing, math.inf if pacing == "none" else HOPELESS * self._best())
+        self.seconds[pacing, number] = timed.seconds
         if number not in self.found or timed.seconds < self.found[number].seconds:
             self.found[number] = timed
+            self.seconds[None, number] = timed.seconds
 
     def _best(self) -> float:
         return min((timed.seconds for timed in self.found.values()), default=float("inf"))

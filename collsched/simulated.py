@@ -11,6 +11,7 @@ from collsched.contest import Contest, Entry, Heat, known_algorithms, ranges
 from collsched.errors import InputError
 from collsched.forest.bounds import allreduce_bound
 from collsched.forest.optimum import optimum
+from collsched.forest.partners import partners
 from collsched.forest.problem import directions, problem
 from collsched.plan import Plan
 from collsched.plan.parts import Range, Variant
@@ -18,6 +19,9 @@ from collsched.request import Request
 
 GB = 10**9
 FEW_TREES = (1, 2, 3, 4, 6, 8, 10, 24)  # per root: other numbers than the bound needs are often faster
+WITH_PARTNERS = ((None, 0), (6, 0), (12, 0), (16, 0), (24, 0))  # per root (None: as many as the bound needs), seed
+AND_SEEDS = ((None, 1), (None, 2), (8, 0), (12, 1))  # of few ranks
+FEW_RANKS = 16
 MANY_RANKS = 256  # beyond, only the first two of them
 
 Planned = Callable[[Request], Plan]
@@ -28,7 +32,8 @@ def by_simulation(request: Request, planned: Planned, sizes: Sequence[int]) -> P
 
     `planned` makes the plan of the highest throughput. Its provenance holds all candidates with their times.
     """
-    plans = {_entry(plan, text): plan for plan, text in _packed(request, planned)}
+    packed = (*_packed(request, planned), *_with_partners(request, planned))
+    plans = {_entry(plan, text): plan for plan, text in packed}
     with request.stage("candidates"):
         contest = Contest(request.topology, _proven(request), progress=request.stage.tell)
         for entry in plans:
@@ -74,6 +79,27 @@ def _packed(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
                 yield planned(replace(request, trees_per_root=k)), f"{k} per root"
             except InputError:  # the fabric cannot carry so few, such as where switches send more than they receive
                 continue
+
+
+def _with_partners(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
+    """Plans of trees on a fabric with partners in place of switches, where those cost no throughput."""
+    fabric = partners(request.topology)
+    if fabric is None or request.trees_per_root is not None or len(request.collective.group) > MANY_RANKS:
+        return
+    both = (fabric.topology, request.topology)
+    for reverse in directions(request.collective.kind):
+        if len({optimum(problem(topology, request.collective, reverse=reverse)).ratio for topology in both}) > 1:
+            return
+    few = len(request.collective.group) <= FEW_RANKS
+    for k, seed in WITH_PARTNERS + AND_SEEDS * few:
+        try:
+            found = planned(replace(request, topology=fabric.topology, trees_per_root=k, seed=request.seed + seed))
+        except InputError:
+            continue
+        forests = tuple(fabric.lifted(forest) for forest in found.forests)
+        bound = _bound(request, found.collective)
+        plan = Plan(request.topology, found.collective, forests, bound, found.options, found.provenance)
+        yield plan, ", ".join([f"{k} per root"] * (k is not None) + ["partners"] + [f"seed {seed}"] * (seed > 0))
 
 
 def _entry(plan: Plan, text: str) -> Entry:

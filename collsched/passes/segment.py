@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Cut every chunk into `pieces` equal pieces; or, `even`, the longest chunks, and others into pieces of about that
-    length, a power of two of them. Input and output are in topological order, and not paced."""
+    length, a power of two of them or three times one. Input and output are in topological order, and not paced."""
 
     name: ClassVar[str] = "segment"
     pieces: int = 1
@@ -73,8 +73,14 @@ class Segment:
         weight = np.array(schedule.collective.shards, object)[chunks.shard]
         length = weight * chunks.length * (whole // chunks.denominator.astype(object))
         least = -(-length * self.pieces // max(length))
-        # Powers of two, so that the pieces of a shard have a small denominator in common.
-        return np.array([1 << (int(number) - 1).bit_length() for number in least], np.int64)
+        return np.array([_smooth(int(number)) for number in least], np.int64)
+
+
+def _smooth(least: int) -> int:
+    """The smallest power of two, or three times one, from `least` on: pieces of a shard have a small denominator in
+    common then."""
+    power = 1 << (least - 1).bit_length()
+    return 3 * power // 4 if least <= 3 * power // 4 and power >= 4 else power
 
 
 def _within(counts: Ints) -> Ints:
@@ -84,10 +90,10 @@ def _within(counts: Ints) -> Ints:
 
 
 def split_chunks(chunks: Chunks, count: Ints) -> Chunks:
-    """Chunk c in count[c] equal pieces, one after another. `count` divides the largest of its shard."""
-    most = np.zeros(chunks.shard.max(initial=-1) + 1, np.int64)
-    np.maximum.at(most, chunks.shard, count)
-    finest: Ints = most[chunks.shard]  # cuts a unit of each chunk's shard
+    """Chunk c in count[c] equal pieces, one after another."""
+    common = np.ones(chunks.shard.max(initial=-1) + 1, np.int64)
+    np.lcm.at(common, chunks.shard, count)
+    finest: Ints = common[chunks.shard]  # cuts a unit of each chunk's shard
     length: Ints = np.repeat(chunks.length * (finest // count), count)
     return Chunks(
         np.repeat(chunks.shard, count),

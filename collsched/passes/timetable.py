@@ -11,25 +11,29 @@ list scheduler (csrc/core/timetable.h) decides who goes first, and when:
 What is copied is scheduled forward from the start, what is reduced backward from the end; a broadcast that follows a
 reduction begins where that ends. So the timetable of a reduction is that of a broadcast on the turned fabric, mirrored.
 
-Its order becomes the order of issue. To keep the pace, each transfer also waits for one other: the last that is to have
-arrived a little before it is due to be prepared. A little: so that small delays do not add up.
+Its order becomes the order of issue. To keep the pace, each transfer may also wait for one other: the last that is to
+have arrived a little before it is due to be prepared. A little: so that small delays do not add up. Where every route
+has its links to itself, order alone keeps the pace.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collsched.ir.schedule import REDUCE, Joins, Schedule, Transfers
+from collsched.ir.schedule import NO_PACE, REDUCE, Joins, Schedule, Transfers
 from collsched.topology.model import Topology
 
 GB = 10**9
 PS_IN_US = 10**6
 _MAX_BYTES = 1 << 40  # order and pace of anything larger are those of this
+_HALF_CHAINS = (3, 6, 12)  # by which a piece is due early
+_PATIENCE = 2  # turns in a row that find nothing better
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -44,40 +48,34 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Timetable:
-    """Order and pace a schedule for buffers of `nbytes`; `cost`: µs that a transfer takes to prepare; `lead`: µs by
-    which it may be early.
+class Times:
+    """[transfers] Picoseconds: when the first byte leaves, and when the last arrives."""
 
-    With `progress`, a piece is due when its part of the time has passed, less 3/2 of the longest chain of transfers
-    that wait for it, so that all trees grow alike; without, whatever has most ahead of it goes first, and deep trees
-    before others. Input and output are in topological order. Equal arguments give equal timetables on every machine.
+    start: Ints
+    arrival: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """When the transfers of a schedule for buffers of `nbytes` start; `cost`: µs that one takes to prepare.
+
+    With `progress`, a piece is due when its part of the time has passed, less some multiple of the longest chain of
+    transfers that wait for it, so that all trees grow alike, and senders prepare one transfer at a time; without,
+    whatever has most ahead of it goes first, and deep trees before others. Schedules are in topological order. Equal
+    arguments give equal times on every machine.
     """
 
     name: ClassVar[str] = "timetable"
     topology: Topology
     nbytes: int
     progress: Progress | None = None
-    lead: Fraction = Fraction(1)
     cost: Fraction = Fraction(1)
 
-    def __call__(self, schedule: Schedule) -> Schedule:
-        if not len(schedule.transfers.chunk):
-            return schedule
-        start, arrival = self._times(schedule)
-        order = np.argsort(start, kind="stable")
-        position = np.empty(len(order), np.int32)
-        position[order] = np.arange(len(order), dtype=np.int32)
-        return replace(
-            schedule,
-            transfers=_picked(schedule.transfers, order),
-            joins=_renumbered(schedule.joins, position),
-            pace=self._pace(start[order], arrival[order]),
-        )
-
-    def _times(self, schedule: Schedule) -> tuple[Ints, Ints]:
-        """([transfers], [transfers]) when the first byte leaves and the last arrives, in picoseconds."""
-        latency = _route_latency(self.topology, schedule)
+    def times(self, schedule: Schedule) -> Times:
         count = len(schedule.transfers.chunk)
+        if not count:
+            return Times(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        latency = _route_latency(self.topology, schedule)
         start, arrival = np.empty(count, np.int64), np.empty(count, np.int64)
         up = _reductions(schedule)
         begin = 0
@@ -88,54 +86,111 @@ class Timetable:
             start[part] = begin + leaves
             arrival[part] = begin + left + latency[schedule.transfers.route[part]]
             begin = int(arrival[part].max())
-        return start, arrival
+        return Times(start, arrival)
+
+    def ordered(self, schedule: Schedule, times: Times, lead: Fraction | None) -> Schedule:
+        """Issued in the order of `times`, and at their pace: early by no more than `lead` µs; None: in order only."""
+        order = np.argsort(times.start, kind="stable")
+        position = np.empty(len(order), np.int32)
+        position[order] = np.arange(len(order), dtype=np.int32)
+        return replace(
+            schedule,
+            transfers=_picked(schedule.transfers, order),
+            joins=_renumbered(schedule.joins, position),
+            pace=NO_PACE if lead is None else self._pace(schedule, times, order, lead),
+        )
 
     def _listed(self, schedule: Schedule, latency: Ints, backward: bool) -> tuple[Ints, Ints]:
         """([transfers], [transfers]) when the first and the last byte leave, by list scheduling."""
-        from collsched._core import timetable
+        low, high = schedule.chunks.ranges(schedule.collective, min(schedule.collective.total(self.nbytes), _MAX_BYTES))
+        bytes_ = (high - low)[schedule.transfers.chunk]
+        native, cost = _native(self.topology, schedule, latency, bytes_), int(self.cost * PS_IN_US)
+        found: tuple[Ints, Ints, Ints] = native.listed(np.zeros(0, np.int64), backward, self.progress is not None, cost)
+        start, end, tail = found
+        if self.progress is None:
+            return start, end
+        chunk = schedule.transfers.chunk
+        piece, pieces = self.progress.piece[chunk], self.progress.pieces[chunk]
+        after = pieces - piece if backward else piece + 1
+        whole = _busiest(self.topology, schedule, bytes_) // pieces * after
+        dues = [whole - tail // 2 * halves for halves in _HALF_CHAINS]
+        tries: list[tuple[Ints, Ints]] = [native.listed(due, backward, True, cost)[:2] for due in dues]
+        best = start, end = min(tries, key=_length)
+        missed = 0
+        while missed < _PATIENCE:
+            # Back and forth (Li and Willis 1992): what came late one way is urgent the other way.
+            backward = not backward
+            start, end, _ = native.listed(end.max() - end if backward else start, backward, True, cost)
+            missed = 0 if _length((start, end)) < _length(best) else missed + 1
+            best = min(best, (start, end), key=_length)
+        return best
 
-        links, routes, transfers = self.topology.links, schedule.routes, schedule.transfers
-        collective = schedule.collective
-        low, high = schedule.chunks.ranges(collective, min(collective.total(self.nbytes), _MAX_BYTES))
-        bytes_ = (high - low)[transfers.chunk]
-        bandwidth = np.array([max(1, int(link.bandwidth * GB)) for link in links], np.int64)
-
-        def listed(due: Ints) -> tuple[Ints, Ints, Ints]:
-            found: tuple[Ints, Ints, Ints] = timetable(
-                bandwidth,
-                routes.ptr,
-                routes.links,
-                latency,
-                transfers.route.astype(np.int32),
-                transfers.join,
-                schedule.joins.ptr,
-                schedule.joins.member,
-                bytes_,
-                due,
-                backward,
-                int(self.cost * PS_IN_US),
-            )
-            return found
-
-        start, end, tail = listed(np.zeros(0, np.int64))
-        if self.progress is not None:
-            piece, pieces = self.progress.piece[transfers.chunk], self.progress.pieces[transfers.chunk]
-            after = pieces - piece if backward else piece + 1
-            start, end, _ = listed(_busiest(schedule, bytes_, bandwidth) // pieces * after - tail - tail // 2)
-        return start, end
-
-    def _pace(self, start: Ints, arrival: Ints) -> Joins:
-        """What each transfer waits for. `start` ascends."""
+    def _pace(self, schedule: Schedule, times: Times, order: Ints, lead: Fraction) -> Joins:
+        """What each transfer waits for, in `order`."""
+        begin = self._begin(schedule, times.start)[order]
+        arrival = times.arrival[order]
         by_arrival = np.argsort(arrival, kind="stable")
-        early = start - int((self.cost + self.lead) * PS_IN_US)
-        place = np.searchsorted(arrival[by_arrival], early, side="right") - 1
+        place = np.searchsorted(arrival[by_arrival], begin - int(lead * PS_IN_US), side="right") - 1
         paced = place >= 0
         member = by_arrival[place[paced]].astype(np.int32)
         return Joins(np.concatenate([[0], np.cumsum(paced)]).astype(np.int64), member)
 
+    def _begin(self, schedule: Schedule, start: Ints) -> Ints:
+        """When the sender of each transfer has to set about it, one after the other, to have prepared it by `start`."""
+        cost = int(self.cost * PS_IN_US)
+        sender = _senders(self.topology, schedule)[schedule.transfers.route]
+        order = np.lexsort((start, sender))
+        number = np.arange(len(order))
+        bounds = np.flatnonzero(np.diff(sender[order], prepend=-2, append=-2))
+        begin = np.empty(len(order), np.int64)
+        for first, last in pairwise(bounds.tolist()):
+            mine, rank = order[first:last], number[: last - first]
+            if sender[mine[0]] < 0:
+                begin[mine] = start[mine]
+            else:
+                begin[mine] = np.minimum.accumulate((start[mine] - (rank + 1) * cost)[::-1])[::-1] + rank * cost
+        return begin
 
-def _busiest(schedule: Schedule, bytes_: Ints, bandwidth: Ints) -> int:
+
+def _length(times: tuple[Ints, Ints]) -> int:
+    return int(times[1].max())
+
+
+def _native(topology: Topology, schedule: Schedule, latency: Ints, bytes_: Ints) -> Any:
+    from collsched._core import Timetable
+
+    routes, transfers, joins = schedule.routes, schedule.transfers, schedule.joins
+    return Timetable(
+        _bandwidth(topology),
+        routes.ptr,
+        routes.links,
+        latency,
+        _senders(topology, schedule),
+        transfers.route.astype(np.int32),
+        transfers.join,
+        joins.ptr,
+        joins.member,
+        bytes_,
+    )
+
+
+def _senders(topology: Topology, schedule: Schedule) -> NDArray[np.int32]:
+    """[routes] Who prepares what goes over each, numbered from 0; −1 for a switch, which copies as data passes."""
+    routes = schedule.routes
+    first = np.array([link.src for link in topology.links], np.int64)[routes.links[routes.ptr[:-1]]]
+    ranked = np.array([node.kind == "rank" for node in topology.nodes])[first]
+    number = np.unique(first, return_inverse=True)[1].reshape(-1)
+    return np.where(ranked, number, -1).astype(np.int32)
+
+
+def _bandwidth(topology: Topology) -> Ints:
+    """[links] Whole bytes a second."""
+    return np.array([max(1, int(link.bandwidth * GB)) for link in topology.links], np.int64)
+
+
+def _busiest(topology: Topology, schedule: Schedule, bytes_: Ints) -> int:
     """Picoseconds for which the fullest link is busy."""
+    bandwidth = _bandwidth(topology)
     routes = schedule.routes
     on_route = np.zeros(len(routes.ptr) - 1, np.int64)
     np.add.at(on_route, schedule.transfers.route, bytes_)

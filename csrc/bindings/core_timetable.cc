@@ -10,14 +10,18 @@ using namespace collsched::bindings;
 
 namespace {
 
-nb::tuple run(In<std::int64_t> bandwidth, In<std::int64_t> route_ptr, In<std::int32_t> route_links,
-              In<std::int64_t> latency, In<std::int32_t> route, In<std::int32_t> join, In<std::int64_t> join_ptr,
-              In<std::int32_t> join_member, In<std::int64_t> bytes, In<std::int64_t> due, bool backward,
-              std::int64_t cost) {
-  const TimetableInput input{to_vector(bandwidth), to_vector(route_ptr), to_vector(route_links),
-                             to_vector(latency),   to_vector(route),     to_vector(join),
-                             to_vector(join_ptr),  to_vector(join_member), to_vector(bytes),
-                             to_vector(due),       backward};
+TimetableInput *made(In<std::int64_t> bandwidth, In<std::int64_t> route_ptr, In<std::int32_t> route_links,
+                     In<std::int64_t> latency, In<std::int32_t> sender, In<std::int32_t> route, In<std::int32_t> join,
+                     In<std::int64_t> join_ptr, In<std::int32_t> join_member, In<std::int64_t> bytes) {
+  return new TimetableInput{to_vector(bandwidth), to_vector(route_ptr), to_vector(route_links), to_vector(latency),
+                            to_vector(sender),    to_vector(route),     to_vector(join),        to_vector(join_ptr),
+                            to_vector(join_member), to_vector(bytes)};
+}
+
+nb::tuple listed(TimetableInput &input, In<std::int64_t> due, bool backward, bool in_turn, std::int64_t cost) {
+  input.due = to_vector(due);
+  input.backward = backward;
+  input.in_turn = in_turn;
   Timetable found;
   {
     nb::gil_scoped_release release;
@@ -30,6 +34,8 @@ nb::tuple run(In<std::int64_t> bandwidth, In<std::int64_t> route_ptr, In<std::in
 } // namespace
 
 void bind_timetable(nb::module_ &module) {
-  module.def("timetable", &run, "bandwidth"_a, "route_ptr"_a, "route_links"_a, "latency"_a, "route"_a, "join"_a,
-             "join_ptr"_a, "join_member"_a, "bytes"_a, "due"_a, "backward"_a, "cost"_a, "(start, end, tail) by list scheduling.");
+  nb::class_<TimetableInput>(module, "Timetable", "Transfers that are to be given times, in picoseconds.")
+      .def(nb::new_(&made), "bandwidth"_a, "route_ptr"_a, "route_links"_a, "latency"_a, "sender"_a, "route"_a,
+           "join"_a, "join_ptr"_a, "join_member"_a, "bytes"_a)
+      .def("listed", &listed, "due"_a, "backward"_a, "in_turn"_a, "cost"_a, "(start, end, tail) by list scheduling.");
 }

@@ -45,18 +45,6 @@ void check_parts(const std::vector<std::int64_t> &begin, std::size_t size) {
 
 } // namespace
 
-Simulator::Lists Simulator::group(const std::vector<Id> &key, Id count) {
-  Lists lists{std::vector<std::int64_t>(count + 1), std::vector<Id>(key.size())};
-  for (const Id k : key)
-    ++lists.begin[k + 1];
-  for (Id k = 0; k < count; ++k)
-    lists.begin[k + 1] += lists.begin[k];
-  auto next = lists.begin;
-  for (std::size_t i = 0; i < key.size(); ++i)
-    lists.item[next[key[i]]++] = static_cast<Id>(i);
-  return lists;
-}
-
 Simulator::Simulator(SimulatedSchedule schedule) : schedule_(std::move(schedule)) {
   const auto &s = schedule_;
   const std::size_t transfers = s.route.size();
@@ -79,14 +67,14 @@ Simulator::Simulator(SimulatedSchedule schedule) : schedule_(std::move(schedule)
   for (const Id sender : s.sender)
     senders_ = std::max(senders_, sender + 1);
 
-  in_lane_ = group(s.lane, static_cast<Id>(transfers));
+  in_lane_ = Lists(s.lane, transfers);
   for (std::size_t i = 1; i < transfers; ++i) {
     const Id one = in_lane_.item[i - 1], two = in_lane_.item[i];
     if (s.lane[one] == s.lane[two] && (s.route[one] != s.route[two] || s.sender[one] != s.sender[two]))
       throw std::invalid_argument("a lane has two routes or senders");
   }
-  waiting_ = group(s.join, static_cast<Id>(s.join_begin.size() - 1));
-  joins_of_ = group(s.join_member, static_cast<Id>(transfers)); // entries of `join_member`, made joins below
+  waiting_ = Lists(s.join, s.join_begin.size() - 1);
+  joins_of_ = Lists(s.join_member, transfers); // entries of `join_member`, made joins below
   for (Id &entry : joins_of_.item) {
     const auto above = std::upper_bound(s.join_begin.begin(), s.join_begin.end(), static_cast<std::int64_t>(entry));
     entry = static_cast<Id>(above - s.join_begin.begin() - 1);

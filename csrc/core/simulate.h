@@ -13,6 +13,8 @@
 #include <functional>
 #include <vector>
 
+#include "core/lists.h"
+
 namespace collsched {
 
 struct SimulatedSchedule {
@@ -40,13 +42,6 @@ public:
 
 private:
   friend class Execution;
-
-  // Lists of lists: the items of list i are item[begin[i]] … item[begin[i + 1] − 1], in ascending order.
-  struct Lists {
-    std::vector<std::int64_t> begin;
-    std::vector<std::int32_t> item;
-  };
-  static Lists group(const std::vector<std::int32_t> &key, std::int32_t count);
 
   SimulatedSchedule schedule_;
   std::int32_t senders_ = 0;

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <utility>
 
+#include "core/precedence.h"
+
 namespace collsched {
 
 namespace {
@@ -23,89 +25,52 @@ Time duration(std::int64_t bytes, Rate rate) {
   return static_cast<Time>(static_cast<__int128>(bytes) * kSecond / rate);
 }
 
+enum class Kind : std::uint8_t { sent, known, prepared };
+
 struct Event {
   Time time;
-  bool ready; // otherwise the last byte has left
+  Kind kind; // its last byte has left; all that it waits for is there; its sender is done with it
   Id transfer;
   bool operator>(const Event &other) const {
-    return std::tie(time, ready, transfer) > std::tie(other.time, other.ready, other.transfer);
+    return std::tie(time, kind, transfer) > std::tie(other.time, other.kind, other.transfer);
   }
 };
-
-// Lists of lists: those of list i are item[begin[i]] … item[begin[i + 1] − 1], in ascending order.
-struct Lists {
-  std::vector<std::int64_t> begin;
-  std::vector<Id> item;
-
-  Lists(const std::vector<Id> &key, std::size_t count) : begin(count + 1), item(key.size()) {
-    for (const Id k : key)
-      ++begin[k + 1];
-    for (std::size_t k = 0; k < count; ++k)
-      begin[k + 1] += begin[k];
-    auto next = begin;
-    for (std::size_t i = 0; i < key.size(); ++i)
-      item[next[key[i]]++] = static_cast<Id>(i);
-  }
-  std::span<const Id> of(std::size_t list) const {
-    return std::span(item).subspan(begin[list], begin[list + 1] - begin[list]);
-  }
-};
-
-void check(const TimetableInput &in) {
-  const auto within = [](const std::vector<Id> &ids, std::size_t count) {
-    return std::all_of(ids.begin(), ids.end(), [&](Id id) { return id >= 0 && static_cast<std::size_t>(id) < count; });
-  };
-  const auto parts = [](const std::vector<std::int64_t> &begin, std::size_t size, bool full) {
-    if (begin.empty() || begin.front() != 0 || begin.back() != static_cast<std::int64_t>(size))
-      return false;
-    for (std::size_t i = 1; i < begin.size(); ++i)
-      if (begin[i] < begin[i - 1] + full)
-        return false;
-    return true;
-  };
-  const auto from = [](const std::vector<std::int64_t> &values, std::int64_t least) {
-    return std::all_of(values.begin(), values.end(), [&](std::int64_t value) { return value >= least; });
-  };
-  if (in.latency.size() + 1 != in.route_begin.size() || in.join.size() != in.route.size() ||
-      in.bytes.size() != in.route.size() || (!in.due.empty() && in.due.size() != in.route.size()) ||
-      !parts(in.route_begin, in.route_link.size(), true) ||
-      !parts(in.join_begin, in.join_member.size(), false) || !within(in.route_link, in.bandwidth.size()) ||
-      !within(in.route, in.latency.size()) || !within(in.join, in.join_begin.size() - 1) ||
-      !within(in.join_member, in.route.size()) || !from(in.bandwidth, 1) || !from(in.latency, 0) || !from(in.bytes, 0))
-    throw std::invalid_argument("columns differ in length, or an id or a number is out of range");
-}
 
 class Scheduling {
 public:
   Scheduling(const TimetableInput &input, Time cost)
-      : in_(input), cost_(cost), waiting_(input.join, input.join_begin.size() - 1),
-        joins_of_(input.join_member, input.route.size()), free_(input.bandwidth), links_(input.bandwidth.size()),
-        lanes_(input.latency.size()), rate_(input.route.size()), gates_(input.route.size()), ready_at_(input.route.size()),
-        missing_(input.join_begin.size() - 1), open_at_(input.join_begin.size() - 1) {
-    for (Id &entry : joins_of_.item) // entries of `join_member`, made joins
-      entry = static_cast<Id>(std::upper_bound(in_.join_begin.begin(), in_.join_begin.end(), entry) -
-                              in_.join_begin.begin() - 1);
+      : in_(input), cost_(cost), precedence_(input), free_(input.bandwidth), links_(input.bandwidth.size()),
+        lanes_(input.latency.size()), rate_(input.route.size()) {
     for (std::size_t route = 0; route < lanes_.size(); ++route) {
       lanes_[route].full = std::numeric_limits<Rate>::max();
       for (const Id link : route_links(route))
         lanes_[route].full = std::min(lanes_[route].full, in_.bandwidth[link]);
+      if (const Id sender = in_.sender[route]; sender >= 0) {
+        senders_.resize(std::max(senders_.size(), static_cast<std::size_t>(sender) + 1));
+        senders_[sender].lanes.push_back(static_cast<Id>(route));
+      }
     }
-    for (std::size_t t = 0; t < in_.route.size(); ++t)
-      for (const Id link : route_links(in_.route[t]))
+    std::vector<Time> length(in_.route.size());
+    for (std::size_t t = 0; t < length.size(); ++t) {
+      const Id route = in_.route[t];
+      length[t] = preparation(route) + in_.latency[route] + duration(in_.bytes[t], lanes_[route].full);
+      for (const Id link : route_links(route))
         links_[link].left += duration(in_.bytes[t], in_.bandwidth[link]);
-    found_ = {std::vector<Time>(in_.route.size()), std::vector<Time>(in_.route.size()), std::vector<Time>(in_.route.size())};
-    measure_tails();
+    }
+    found_ = {std::vector<Time>(length.size()), std::vector<Time>(length.size()), precedence_.tails(length)};
   }
 
   Timetable run(const std::function<void()> &poll) {
-    begin();
+    left_ = static_cast<std::int64_t>(in_.route.size());
+    expect(precedence_.first());
     for (std::size_t instants = 0; !events_.empty(); ++instants) {
       now_ = events_.top().time;
       while (!events_.empty() && events_.top().time == now_) {
         const Event event = events_.top();
         events_.pop();
-        event.ready ? admit(event.transfer) : leave(event.transfer);
+        handle(event);
       }
+      wake();
       serve();
       if (instants % kPollEvery == 0)
         poll();
@@ -118,10 +83,16 @@ public:
   }
 
 private:
+  using Queue = std::priority_queue<std::pair<Time, Id>>; // (urgency, −transfer)
+
   struct Lane { // transfers of one route
     Rate full = 0;
-    std::priority_queue<std::pair<Time, Id>> ready; // (urgency, −transfer)
-    bool listed = false, blocked = false;
+    Queue unprepared, ready; // to be sent, in either direction
+    bool listed = false, blocked = false, busy = false;
+  };
+  struct Sender {
+    std::vector<Id> lanes;
+    bool busy = false;
   };
   struct Link {
     Time left = 0;           // work that has not begun
@@ -136,56 +107,92 @@ private:
         .subspan(in_.route_begin[route], in_.route_begin[route + 1] - in_.route_begin[route]);
   }
 
-  std::span<const Id> members(Id join) const {
-    return std::span(in_.join_member).subspan(in_.join_begin[join], in_.join_begin[join + 1] - in_.join_begin[join]);
+  // Forward, a transfer is prepared, sent, and known to its receiver the latency later; backward, it is known, sent, and
+  // has been prepared before that.
+  void expect(std::span<const Precedence::Ready> ready) {
+    for (const auto &[transfer, time] : ready)
+      events_.push({time + (in_.backward ? in_.latency[in_.route[transfer]] : 0), Kind::known, transfer});
   }
 
-  // A join is open once all that come before it have left, and then lets in those behind it.
-  std::span<const Id> before(Id join) const { return in_.backward ? waiting_.of(join) : members(join); }
-  std::span<const Id> behind(Id join) const { return in_.backward ? members(join) : waiting_.of(join); }
-  std::span<const Id> joined(Id transfer) const { return std::span(&in_.join[transfer], 1); }
-  std::span<const Id> entered(Id t) const { return in_.backward ? joins_of_.of(t) : joined(t); }
-  std::span<const Id> signalled(Id t) const { return in_.backward ? joined(t) : joins_of_.of(t); }
-
-  void measure_tails() {
-    std::vector<Time> longest(missing_.size()); // tail behind a join
-    const auto count = static_cast<Id>(in_.route.size());
-    for (Id i = 0; i < count; ++i) {
-      const Id t = in_.backward ? i : count - 1 - i;
-      Time &tail = found_.tail[t];
-      for (const Id join : signalled(t))
-        tail = std::max(tail, longest[join]);
-      tail += cost_ + in_.latency[in_.route[t]] + duration(in_.bytes[t], lanes_[in_.route[t]].full);
-      for (const Id join : entered(t))
-        longest[join] = std::max(longest[join], tail);
+  void handle(const Event &event) {
+    const Id t = event.transfer, route = in_.route[t], sender = in_.sender[route];
+    switch (event.kind) {
+    case Kind::known:
+      in_.backward ? admit(t) : prepare(t);
+      return;
+    case Kind::sent:
+      leave(t);
+      in_.backward ? prepare(t) : expect(precedence_.come(t, now_ + in_.latency[route]));
+      return;
+    case Kind::prepared:
+      if (sender >= 0 && in_.in_turn) {
+        senders_[sender].busy = false;
+        woken_.push_back(sender);
+      }
+      in_.backward ? expect(precedence_.come(t, now_)) : admit(t);
     }
   }
 
-  void begin() {
-    left_ = static_cast<std::int64_t>(in_.route.size());
-    for (Id t = 0; t < left_; ++t) {
-      gates_[t] = static_cast<Id>(entered(t).size());
-      if (!gates_[t])
-        expect(t);
+  Time preparation(Id route) const { return in_.sender[route] < 0 ? 0 : cost_; }
+
+  // The larger, the sooner.
+  Time urgency(Id transfer) const { return in_.due.empty() ? found_.tail[transfer] : -in_.due[transfer]; }
+
+  void prepare(Id transfer) {
+    const Id route = in_.route[transfer], sender = in_.sender[route];
+    if (sender < 0 || !in_.in_turn) {
+      events_.push({now_ + preparation(route), Kind::prepared, transfer});
+      return;
     }
-    for (std::size_t join = 0; join < missing_.size(); ++join) {
-      missing_[join] = static_cast<std::int64_t>(before(static_cast<Id>(join)).size());
-      if (!missing_[join])
-        open(static_cast<Id>(join));
-    }
+    lanes_[route].unprepared.push({urgency(transfer), -transfer});
+    woken_.push_back(sender);
   }
 
-  void open(Id join) {
-    for (const Id t : behind(join)) {
-      ready_at_[t] = std::max(ready_at_[t], open_at_[join]);
-      if (--gates_[t] == 0)
-        expect(t);
+  // A sender prepares one transfer at a time.
+  void wake() {
+    for (const Id id : woken_) {
+      Sender &sender = senders_[id];
+      const Id next = sender.busy ? -1 : next_lane(sender);
+      if (next < 0)
+        continue;
+      sender.busy = true;
+      events_.push({now_ + cost_, Kind::prepared, -lanes_[next].unprepared.top().second});
+      lanes_[next].unprepared.pop();
     }
+    woken_.clear();
   }
 
-  // Preparation comes before the first byte, and latency after the last.
-  void expect(Id transfer) {
-    events_.push({ready_at_[transfer] + cost_ + (in_.backward ? in_.latency[in_.route[transfer]] : 0), true, transfer});
+  // Forward, lanes that have nothing to send come first; then what is most urgent.
+  Id next_lane(const Sender &sender) const {
+    Id found = -1;
+    std::pair<bool, Time> most;
+    for (const Id route : sender.lanes) {
+      const Lane &lane = lanes_[route];
+      if (lane.unprepared.empty())
+        continue;
+      const std::pair ahead{!in_.backward && lane.ready.empty(), ahead_of(lane.unprepared, route)};
+      if (found >= 0 && ahead <= most)
+        continue;
+      found = route;
+      most = ahead;
+    }
+    return found;
+  }
+
+  Time ahead_of(const Queue &queue, Id route) const {
+    return queue.top().first + (in_.due.empty() ? fullest_beyond(route) : 0);
+  }
+
+  // A transfer may be sent.
+  void admit(Id transfer) {
+    Lane &lane = lanes_[in_.route[transfer]];
+    const Id first = route_links(in_.route[transfer])[0];
+    lane.ready.push({urgency(transfer), -transfer});
+    if (!lane.listed) {
+      lane.listed = true;
+      links_[first].lanes.push_back(in_.route[transfer]);
+    }
+    touch(first);
   }
 
   void touch(Id link) {
@@ -195,19 +202,9 @@ private:
     dirty_.push_back(link);
   }
 
-  void admit(Id transfer) {
-    Lane &lane = lanes_[in_.route[transfer]];
-    const Id first = route_links(in_.route[transfer])[0];
-    lane.ready.push({in_.due.empty() ? found_.tail[transfer] : -in_.due[transfer], -transfer});
-    if (!lane.listed) {
-      lane.listed = true;
-      links_[first].lanes.push_back(in_.route[transfer]);
-    }
-    touch(first);
-  }
-
   void leave(Id transfer) {
     const Id route = in_.route[transfer];
+    lanes_[route].busy = false;
     for (const Id id : route_links(route)) {
       free_[id] += rate_[transfer];
       Link &link = links_[id];
@@ -218,12 +215,6 @@ private:
       link.blocked.clear();
     }
     touch(route_links(route)[0]);
-    const Time known = now_ + (in_.backward ? 0 : in_.latency[route]);
-    for (const Id join : signalled(transfer)) {
-      open_at_[join] = std::max(open_at_[join], known);
-      if (--missing_[join] == 0)
-        open(join);
-    }
   }
 
   // Starts what can start. Links with most work left choose first.
@@ -246,9 +237,9 @@ private:
     for (std::size_t i = 0; i < from.lanes.size(); ++i) {
       const std::size_t at = (from.turn + i) % from.lanes.size();
       const Id lane = from.lanes[at];
-      if (lanes_[lane].blocked)
+      if (lanes_[lane].blocked || lanes_[lane].busy)
         continue;
-      const Time ahead = lanes_[lane].ready.top().first + (in_.due.empty() ? fullest_beyond(lane) : 0);
+      const Time ahead = ahead_of(lanes_[lane].ready, lane);
       if (chosen != from.lanes.size() && ahead <= most)
         continue;
       if (const Rate found = room(lane)) {
@@ -262,6 +253,7 @@ private:
     Lane &lane = lanes_[from.lanes[chosen]];
     const Id transfer = -lane.ready.top().second;
     lane.ready.pop();
+    lane.busy = true;
     from.turn = chosen + 1;
     if (lane.ready.empty()) {
       lane.listed = false;
@@ -303,32 +295,27 @@ private:
     }
     found_.start[transfer] = now_;
     found_.end[transfer] = now_ + duration(in_.bytes[transfer], rate);
-    events_.push({found_.end[transfer], false, transfer});
+    events_.push({found_.end[transfer], Kind::sent, transfer});
   }
 
-  // From times before the end to times after the start, at which the first transfers have been prepared.
+  // From times before the end to times after the start; `now_` is when the first has been prepared.
   void turn_round() {
-    Time whole = 0;
-    for (const Time end : found_.end)
-      whole = std::max(whole, end + cost_);
     for (std::size_t t = 0; t < found_.start.size(); ++t)
-      found_.start[t] = whole - std::exchange(found_.end[t], whole - found_.start[t]);
+      found_.start[t] = now_ - std::exchange(found_.end[t], now_ - found_.start[t]);
   }
 
   const TimetableInput &in_;
   const Time cost_;
-  Lists waiting_, joins_of_; // transfers of a join, joins of a member
+  Precedence precedence_;
   Time now_ = 0;
   std::int64_t left_ = 0;  // transfers that have not started
   std::vector<Rate> free_; // per link
   std::vector<Link> links_;
   std::vector<Lane> lanes_;
   std::vector<Rate> rate_;
-  std::vector<Id> gates_;             // joins that a transfer still waits for
-  std::vector<Time> ready_at_;        // when the last of these opened, so far
-  std::vector<std::int64_t> missing_; // transfers that a join still waits for
-  std::vector<Time> open_at_;         // when the last of those that have left was known of
-  std::vector<Id> dirty_;
+  std::vector<Sender> senders_;
+  std::vector<Id> dirty_; // links
+  std::vector<Id> woken_; // senders
   Timetable found_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
 };
@@ -336,7 +323,7 @@ private:
 } // namespace
 
 Timetable timetable(const TimetableInput &input, std::int64_t cost, const std::function<void()> &poll) {
-  check(input);
+  input.check();
   if (cost < 0)
     throw std::invalid_argument("a negative cost");
   return Scheduling(input, cost).run(poll);

@@ -5,6 +5,9 @@
 // otherwise, urgent is what has the most ahead of it: the work left on the fullest further link of its route, and its
 // *tail*, the longest chain of transfers that wait for it at full rate. Among equals, the lanes of a link take turns.
 //
+// Before, its sender prepares it; if `in_turn`, one transfer at a time, first for routes over which nothing else is ready
+// to be sent.
+//
 // Time may run backward from the end instead: what nothing waits for comes first, and the tail is the chain that a transfer
 // waits for. Down a tree the one is natural, up a tree the other: a sum waits for all of its parts, which greed brings in at
 // odd times, but seen from the end a sum is taken apart, and each part is there.
@@ -24,12 +27,16 @@ struct TimetableInput {
   std::vector<std::int64_t> route_begin; // per route and one more; no route is empty
   std::vector<std::int32_t> route_link;
   std::vector<std::int64_t> latency;      // per route, picoseconds
+  std::vector<std::int32_t> sender;       // per route: who prepares what goes over it, −1: nobody needs to
   std::vector<std::int32_t> route, join;  // per transfer, in topological order
   std::vector<std::int64_t> join_begin;   // per join and one more
   std::vector<std::int32_t> join_member;
   std::vector<std::int64_t> bytes;        // per transfer, at most 2^40 together on a link
   std::vector<std::int64_t> due;          // per transfer, the earliest due is the most urgent one; or empty
   bool backward = false;                  // due is then counted from the end as well
+  bool in_turn = true;                    // otherwise senders prepare any number of transfers at once
+
+  void check() const; // throws std::invalid_argument for ids or numbers out of range
 };
 
 struct Timetable {

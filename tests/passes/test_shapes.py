@@ -22,7 +22,6 @@ from collsched.lower import lower
 from collsched.passes.lanes import Lanes
 from collsched.passes.segment import Segment
 from collsched.passes.shape import PACINGS, Shape
-from collsched.passes.timetable import Timetable
 from collsched.simulate import Model, Simulation
 from collsched.topology.library import bundled
 from collsched.topology.model import Topology
@@ -102,7 +101,7 @@ def test_a_timetable_keeps_full_links_full() -> None:
 
 def test_a_timetable_is_the_same_each_time() -> None:
     topology, schedule = grown(random.Random(11))
-    one, two = (Timetable(topology, 10**6)(schedule) for _ in range(2))
+    one, two = (Shape(4, "deadlines")(topology, schedule, 10**6) for _ in range(2))
     assert (one.transfers.chunk == two.transfers.chunk).all() and (one.pace.member == two.pace.member).all()
     assert one.paced or not len(one.transfers.chunk)
 
@@ -111,7 +110,7 @@ def paced() -> tuple[Topology, Schedule]:
     topology = bundled("dgx-a100", boxes=2)
     collective = make_collective(topology, Kind.ALLGATHER)
     forest = growth.grow(random.Random(1), topology, collective, reverse=False, k=1)
-    schedule = Timetable(topology, 1 << 20)(lower(topology, collective, [forest]))
+    schedule = Shape(1, "timetable")(topology, lower(topology, collective, [forest]), 1 << 20)
     assert len(schedule.pace.member)
     return topology, schedule
 
