@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from collsched.report.layout import PITCH, RANK, Cell, Point, Points, Rect, bow
+from collsched.report.cell import PITCH, RANK, Cell, Point, Points, Rect, bow
 from collsched.report.structure import Structure
 
 STEP = 1.35 * PITCH

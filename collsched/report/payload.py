@@ -18,9 +18,10 @@ from collsched.collective import Kind
 from collsched.forest.optimum import Cut
 from collsched.ir.schedule import REDUCE
 from collsched.plan import Plan
+from collsched.report.cell import Cell
 from collsched.report.journeys import Journey, journeys
 from collsched.report.kinds import link_kinds, role
-from collsched.report.layout import Cell, layout
+from collsched.report.layout import layout
 from collsched.report.motion import Motion
 from collsched.report.structure import structure
 from collsched.report.traffic import profile, shares

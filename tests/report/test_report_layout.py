@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collsched.report.layout import Cell, Rect, layout
+from collsched.report.cell import Cell, Rect
+from collsched.report.layout import layout
 from collsched.report.sketch import sketch
 from collsched.report.structure import find_grid, structure
 from collsched.topology import Topology, list_bundled, resolve
