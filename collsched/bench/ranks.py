@@ -24,7 +24,7 @@ from collsched.runtime.check import Case as Checked
 from collsched.runtime.check import check_memory
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.launch import Ended, Ranks, raising_signals
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 
 Message = dict[str, Any]
 _PIECE = 1500  # characters; twice as many bytes, quoted, and the rest are a write that stays whole in a pipe

@@ -9,9 +9,9 @@ import click
 
 def launched() -> bool:
     """Whether a launcher, of any kind, started this process as a rank."""
-    from collsched.runtime import peers, shm
+    from collsched.runtime import launchers, shm
 
-    return shm.launched() or peers.started()
+    return shm.launched() or launchers.started()
 
 
 def start_on_gpus(context: click.Context, engine: str, ranks: int) -> int:

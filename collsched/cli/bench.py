@@ -16,7 +16,7 @@ from collsched.errors import CollschedError, EngineError, InputError
 if TYPE_CHECKING:
     from collsched.bench.ranks import Job, Message
     from collsched.bench.sweep import Sweep
-    from collsched.runtime.peers import Peers
+    from collsched.runtime.launchers import Peers
 
 _SWEEP = (
     click.option("-b", "--minbytes", "first", default="1KiB", show_default=True, metavar="SIZE", help="First size."),

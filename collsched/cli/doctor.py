@@ -11,7 +11,7 @@ from collsched.cli._common import console, json_option, print_json, progress
 
 if TYPE_CHECKING:
     from collsched.doctor import Component, EngineState, Pair
-    from collsched.runtime.peers import Peers
+    from collsched.runtime.launchers import Peers
 
 
 @click.command("doctor")

@@ -15,7 +15,7 @@ from collsched.errors import CollschedError, EngineError
 from collsched.plan import Plan
 from collsched.runtime import ENGINES
 from collsched.runtime.check import Case, run_plan
-from collsched.runtime.peers import started_by_mpi
+from collsched.runtime.launchers import started_by_mpi
 from collsched.runtime.shm import Tuning
 from collsched.topology import one_machine
 

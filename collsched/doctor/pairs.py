@@ -13,7 +13,7 @@ import numpy as np
 from collsched.compiler import compile
 from collsched.errors import EngineError
 from collsched.runtime import Communicator, connect
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.topology import one_machine
 
 SIZES = (8, 1 << 20)  # bytes: what a message takes at least, and what goes through

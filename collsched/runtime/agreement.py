@@ -7,7 +7,7 @@ from typing import Any
 
 from collsched.errors import EngineError
 from collsched.runtime.engine import RELAY, Call
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 
 
 class Agreement:

@@ -25,9 +25,9 @@ from collsched.runtime.encode import Memory, Numbers, Shape, board_words, encode
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
 from collsched.runtime.gpu_engine import GpuEngine
 from collsched.runtime.kernels import THREADS, kernel
+from collsched.runtime.launchers import Peers
 from collsched.runtime.layout import Role
 from collsched.runtime.peer_memory import PeerMemory
-from collsched.runtime.peers import Peers
 from collsched.runtime.sharing import CONNECTIONS, Card, blocks
 from collsched.runtime.watch import Watch
 

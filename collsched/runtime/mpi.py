@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from collsched import __version__
 from collsched.errors import EngineError, InputError
 from collsched.passes.segment import MAX_PIECES
-from collsched.runtime import mpi_world, peers
+from collsched.runtime import launchers, mpi_world
 from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.engine import RELAY, Call, Executable, RankPlan, Wirings
@@ -49,7 +49,7 @@ class Tuning:
 
 def launched() -> bool:
     """Whether a launcher of MPI programs started this process."""
-    return peers.started_by_mpi()
+    return launchers.started_by_mpi()
 
 
 class MpiEngine:

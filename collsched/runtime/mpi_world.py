@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from collsched.errors import EngineError, InputError, MissingComponentError
+from collsched.runtime.launchers import machine
 from collsched.runtime.mpi_link import Link
-from collsched.runtime.peers import machine
 
 _CARD = 1024  # bytes that a rank shows when it connects
 _LEAVE, _LEAVE_FAILED = 5.0, 1.0  # seconds that a rank waits at its end for those of the others

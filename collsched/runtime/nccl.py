@@ -24,9 +24,10 @@ from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import carrier
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
 from collsched.runtime.gpu_engine import GpuEngine
+from collsched.runtime.launchers import Peers, machine
 from collsched.runtime.nccl_calls import Arrays, groups
 from collsched.runtime.nccl_issue import Issuer, Run
-from collsched.runtime.peers import Peers, find, machine
+from collsched.runtime.peers import find
 from collsched.runtime.waves import Moves, choose, waves
 
 _SHARED = "NCCL_MULTI_RANK_GPU_ENABLE"

@@ -16,7 +16,7 @@ from collsched.runtime.buffers import Buffer
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.dtypes import DTYPES, OPS
 from collsched.runtime.engine import Call, Executable, RankPlan, Wirings
-from collsched.runtime.peers import Peers, foreign, machine
+from collsched.runtime.launchers import Peers, foreign, machine
 from collsched.runtime.pending import Pending
 from collsched.runtime.small import sums
 from collsched.runtime.trace import Event

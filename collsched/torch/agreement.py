@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from collsched import __version__
 from collsched.errors import CollschedError, InputError
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.topology import one_machine
 from collsched.topology.model import Topology
 from collsched.torch.fabric import digest

@@ -7,7 +7,7 @@ from typing import Any
 import torch.distributed as dist
 
 from collsched.errors import InputError
-from collsched.runtime.peers import of_store
+from collsched.runtime.launchers import of_store
 from collsched.torch.agreement import agree
 from collsched.torch.group import Job
 from collsched.torch.options import Given, Options, read

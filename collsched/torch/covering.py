@@ -12,7 +12,7 @@ from torch import Tensor
 
 from collsched.collective import Kind
 from collsched.errors import MissingComponentError
-from collsched.runtime.peers import of_store
+from collsched.runtime.launchers import of_store
 from collsched.torch.engines import CANDIDATES
 from collsched.torch.group import Group, Job
 from collsched.torch.inner import inner_group

@@ -19,7 +19,7 @@ import torch
 from collsched.errors import CollschedError, InputError, MissingComponentError
 from collsched.plan import Plan
 from collsched.runtime import ENGINES, Communicator
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.runtime.shm import default_timeout
 from collsched.torch.agreement import part
 

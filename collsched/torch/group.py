@@ -14,7 +14,7 @@ from torch import Tensor
 from collsched.collective import Kind
 from collsched.errors import EngineError, MissingComponentError
 from collsched.runtime import Communicator
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.topology import one_machine
 from collsched.topology.model import Topology
 from collsched.torch.engines import Meeting, meet

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from collsched.collective import Kind
 from collsched.errors import InputError
-from collsched.runtime.peers import of_store
+from collsched.runtime.launchers import of_store
 from collsched.torch.backend import job
 from collsched.torch.group import Group, Job
 from collsched.torch.lane import Interval

@@ -17,7 +17,7 @@ from collsched.collective import Kind
 from collsched.compiler import Objective, compile
 from collsched.errors import EngineError, PlanError, VerificationError
 from collsched.plan import Plan
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.topology.model import Topology
 from collsched.torch.agreement import part
 from collsched.torch.fabric import digest

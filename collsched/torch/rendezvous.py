@@ -12,7 +12,8 @@ from typing import Any
 import torch.distributed as dist
 
 from collsched.errors import InputError
-from collsched.runtime.peers import Peers, find
+from collsched.runtime.launchers import Peers
+from collsched.runtime.peers import find
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

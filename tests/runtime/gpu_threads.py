@@ -9,7 +9,7 @@ from typing import Any
 import simulated_gpu
 
 from collsched.errors import CollschedError
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 
 
 def on_threads(bodies: Sequence[Callable[[], Any]]) -> list[Any]:

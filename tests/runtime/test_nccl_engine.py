@@ -24,7 +24,7 @@ from collsched.errors import EngineError
 from collsched.runtime import gpu, kernels, nccl
 from collsched.runtime.communicator import Communicator
 from collsched.runtime.interpreter import interpret
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 

@@ -14,8 +14,8 @@ from handmade import handmade
 from ranks import on_processes
 
 from collsched.errors import EngineError, InputError, MissingComponentError
-from collsched.runtime import peers, shm
-from collsched.runtime.peers import Peers, of_store
+from collsched.runtime import launchers, peers, shm
+from collsched.runtime.launchers import Peers, of_store
 
 
 class Store:
@@ -141,7 +141,7 @@ def test_the_ranks_of_a_launch_are_peers() -> None:
     assert on_processes(3, body) == [[rank, 3, "collsched launch", ["0", "1", "2"]] for rank in range(3)]
 
 
-@pytest.mark.parametrize("names", [("OMPI_COMM_WORLD_RANK",), ("PMI_RANK",), peers._TORCHRUN])
+@pytest.mark.parametrize("names", [("OMPI_COMM_WORLD_RANK",), ("PMI_RANK",), launchers._TORCHRUN])
 def test_a_missing_library_of_the_launcher_is_named(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
     import sys
 
@@ -149,15 +149,15 @@ def test_a_missing_library_of_the_launcher_is_named(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     monkeypatch.setitem(sys.modules, "torch.distributed", None)
-    peers.foreign.cache_clear()
+    launchers.foreign.cache_clear()
     with pytest.raises(MissingComponentError, match=r"pip install (mpi4py|torch)"):
         peers.find()
-    assert peers.foreign.cache_info().currsize == 0
+    assert launchers.foreign.cache_info().currsize == 0
 
 
 def test_a_wrong_number_of_torchrun_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in peers._TORCHRUN:
+    for name in launchers._TORCHRUN:
         monkeypatch.setenv(name, "many")
-    peers.foreign.cache_clear()
+    launchers.foreign.cache_clear()
     with pytest.raises(InputError, match="RANK='many': expected a number"):
         peers.find()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import collsched
 from collsched.collective import Kind
 from collsched.errors import EngineError, InputError, PlanError
-from collsched.runtime.peers import Peers
+from collsched.runtime.launchers import Peers
 from collsched.topology.builder import Builder
 from collsched.torch import fabric, options, tensors
 from collsched.torch.lane import Lane

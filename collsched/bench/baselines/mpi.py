@@ -11,7 +11,7 @@ from collsched.bench.sides import DEFAULT, Call, Place
 from collsched.bench.sweep import Case
 from collsched.collective import Kind
 from collsched.errors import EngineError
-from collsched.runtime import peers
+from collsched.runtime import launchers
 from collsched.runtime.dtypes import carrier
 from collsched.runtime.layout import Role
 
@@ -19,7 +19,7 @@ _OPS = {"sum": "SUM", "prod": "PROD", "min": "MIN", "max": "MAX"}
 
 
 def missing(place: Place) -> tuple[str, bool] | None:
-    if not peers.started_by_mpi():
+    if not launchers.started_by_mpi():
         ranks = place.control.ranks
         return f"these processes were not started by MPI; use `mpirun -n {ranks} collsched bench …`", False
     try:
