@@ -1,9 +1,9 @@
 """The fastest way to run a schedule at a size, and the fastest of several schedules: by simulated time.
 
 The rule for segments: powers of two, from the best of the size before (1 at first), up or down as long as the time
-falls, with a timetable also past one number that is worse; with some of them, then 3/4 and 3/2 of the best; no more
-pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers. Simulated time is not always unimodal in the number
-of pieces, so this is a local optimum, the same one for whoever asks.
+falls, with a timetable also past one number that is worse; with some of them, then 3/4, 5/4 and 3/2 of the best. No
+more pieces than `MAX_SEGMENTS`, nor than make `MAX_TRANSFERS` transfers, or half as many more in the end. Simulated
+time is not always unimodal in the number of pieces, so this is a local optimum, the same one for whoever asks.
 """
 
 from __future__ import annotations
@@ -93,11 +93,10 @@ class Contestant:
         return self._segments.get(pacing) or self._segments.get("none", 1)
 
     def _finer(self, best: Timed) -> Timed:
-        """With 3/4 and 3/2 of the segments, if that is better."""
-        pacing = best.shape.pacing
-        between = {best.segments * 3 // 4, best.segments * 3 // 2} - {0, best.segments}
-        shapes = [Shape(pieces, pacing) for pieces in sorted(between) if pieces <= self._most(pacing)]
-        found = [self._timed(best.nbytes, shape) for shape in shapes]
+        """With numbers between the powers of two, if one of those is better; a little above the largest, too."""
+        pacing, most = best.shape.pacing, 3 * self._most(best.shape.pacing) // 2
+        between = {best.segments * quarters // 4 for quarters in (3, 5, 6)} - {0, best.segments}
+        found = [self._timed(best.nbytes, Shape(pieces, pacing)) for pieces in sorted(between) if pieces <= most]
         return min([best, *found], key=lambda timed: timed.seconds)
 
     def least(self, nbytes: int) -> float:

@@ -42,8 +42,8 @@ def partners(topology: Topology) -> Partners | None:
     """The fabric with links in place of every switch that joins equally many ranks of each of several hosts and nothing
     else; None without one, or where two links would join the same ranks.
 
-    The rank at place i among a host's ports sends to the one at place i of another: of n hosts, to that of the
-    1 + i mod (n − 1)-th after it.
+    The rank at place i among a host's ports has the one at place i of another host as its partner, in both directions
+    if the number of hosts is even; consecutive places lead to different hosts.
     """
     into, out = _ports(topology)
     replaced = {
@@ -86,6 +86,23 @@ def _hosts(topology: Topology, switch: int, into: Ports, out: Ports) -> list[lis
 
 
 def _pairs(hosts: list[list[int]]) -> Iterator[tuple[int, int]]:
-    for number, ranks in enumerate(hosts):
-        for place, src in enumerate(ranks):
-            yield src, hosts[(number + 1 + place % (len(hosts) - 1)) % len(hosts)][place]
+    """Who sends to whom: places take turns with the other hosts; in the second half of a host one ahead of the first,
+    where that is long enough to meet all of them."""
+    rounds, places = _rounds(len(hosts)), len(hosts[0])
+    for place in range(places):
+        turn = place + (2 * place >= places >= 2 * len(rounds))
+        for number, other in enumerate(rounds[turn % len(rounds)]):
+            yield hosts[number][place], hosts[other][place]
+
+
+def _rounds(count: int) -> list[list[int]]:
+    """Every host's partner in rounds, in which each meets every other once. An even number of hosts meet in pairs, as
+    players do (the last one stays, the others move on round a circle); an odd number cannot, and follow each other."""
+    if count % 2:
+        return [[(number + step) % count for number in range(count)] for step in range(1, count)]
+    last, circle = count - 1, []
+    for step in range(last):
+        partner = [(2 * step - number) % last for number in range(last)]
+        partner[step] = last  # it would meet itself
+        circle.append([*partner, step])
+    return circle

@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Cut every chunk into `pieces` equal pieces; or, `even`, the longest chunks, and others into pieces of about that
-    length, a power of two of them or three times one. Input and output are in topological order, and not paced."""
+    length, of them 1, 3 or 5 times a power of two. Input and output are in topological order, and not paced."""
 
     name: ClassVar[str] = "segment"
     pieces: int = 1
@@ -77,10 +77,10 @@ class Segment:
 
 
 def _smooth(least: int) -> int:
-    """The smallest power of two, or three times one, from `least` on: pieces of a shard have a small denominator in
+    """The smallest of 1, 3 and 5 times powers of two from `least` on: pieces of a shard have a small denominator in
     common then."""
     power = 1 << (least - 1).bit_length()
-    return 3 * power // 4 if least <= 3 * power // 4 and power >= 4 else power
+    return min(count for count in (5 * power // 8, 3 * power // 4, power) if count >= least)
 
 
 def _within(counts: Ints) -> Ints:

@@ -16,7 +16,15 @@ from collsched.forest.problem import problem
 from collsched.topology.library import bundled
 from collsched.topology.model import Link, Topology
 
-FABRICS = [("mi250", 2), ("mi250", 4), ("degraded", 2), ("mixed-vendors", 2), ("dgx-a100", 2), ("dgx-a100", 4)]
+FABRICS = [
+    ("mi250", 2),
+    ("mi250", 4),
+    ("degraded", 2),
+    ("mixed-vendors", 2),
+    ("dgx-a100", 2),
+    ("dgx-a100", 3),
+    ("dgx-a100", 4),
+]
 
 
 @pytest.mark.parametrize(("name", "boxes"), FABRICS)
@@ -52,6 +60,10 @@ def test_every_port_has_a_partner_on_another_host(name: str, boxes: int) -> None
             hosts.add((topology.nodes[link.src].host, topology.nodes[link.dst].host))
     assert senders == receivers == set(topology.ranks)
     assert len(hosts) == boxes * (boxes - 1)
+    between = {
+        (link.src, link.dst) for link, path in zip(fabric.topology.links, fabric.paths, strict=True) if len(path) > 1
+    }
+    assert boxes % 2 or between == {(dst, src) for src, dst in between}  # partners of each other
 
 
 @pytest.mark.parametrize("topology", [
