@@ -83,8 +83,11 @@ def _packed(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
 
 def _with_partners(request: Request, planned: Planned) -> Iterator[tuple[Plan, str]]:
     """Plans of trees on a fabric with partners in place of switches, where those cost no throughput."""
+    many = len(request.collective.group) > MANY_RANKS
+    if many or request.trees_per_root is not None or request.collective.kind is Kind.ALL_TO_ALL:
+        return
     fabric = partners(request.topology)
-    if fabric is None or request.trees_per_root is not None or len(request.collective.group) > MANY_RANKS:
+    if fabric is None:
         return
     both = (fabric.topology, request.topology)
     for reverse in directions(request.collective.kind):

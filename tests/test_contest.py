@@ -11,7 +11,7 @@ import random_fabrics
 import collsched
 from collsched.algorithms import baselines
 from collsched.choice import Contestant
-from collsched.collective import Kind
+from collsched.collective import KINDS, Kind
 from collsched.errors import InputError, UnreachableError
 from collsched.ir.verify import verify
 from collsched.lower import lower
@@ -74,6 +74,19 @@ def test_random_fabrics(seed: int) -> None:
         bound = float(plan.report.bound) * nbytes / (plan.weight * 1e9)
         if kind is not Kind.ALLREDUCE:
             assert seconds >= bound * (1 - 1e-9) - 1e-7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trees_between_partners_compete_for_every_kind(kind: Kind) -> None:
+    """But for an all-to-all, which does not move along trees."""
+    rooted = kind in (Kind.BROADCAST, Kind.REDUCE, Kind.GATHER, Kind.SCATTER)
+    topology = bundled("degraded", boxes=2)
+    plan = collsched.compile(
+        topology, kind, objective="auto", sizes=(1 << 20,), size=1 << 20, root=3 if rooted else None
+    )
+    variants = {row["variant"] for row in plan.provenance["candidates"]}
+    assert any("partners" in variant for variant in variants) == (kind is not Kind.ALL_TO_ALL)
+    assert plan.report
 
 
 def test_latency_is_for_small_buffers() -> None:
