@@ -4,12 +4,16 @@ Every call begins with an exchange in which all ranks show what they call. Where
 rank shows its input too if that is small, and then adds up the inputs of all by itself, in the order of the plan:
 `runtime.small` tells which sums bring the bits that the program would.
 
-    of each rank   count, type and reduction, whether the input follows │ input
+    of each rank   count, type and reduction, whether the input follows, number of the call │ input
+
+The number is there because an MPI may let an exchange end well that a rank did not live to take part in: what stands
+in that rank's place is then from the call before.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,11 +53,12 @@ class Exchange:
         code = DTYPES.index(call.dtype) * len(OPS) + OPS.index(call.op)
         if not self.room:
             return self._compare(call, code)
-        self._mine[:24].view(np.int64)[:] = call.count, code, source is not None
+        self._mine[:32].view(np.int64)[:] = call.count, code, source is not None, self._link.calls
         if source is not None:
             ctypes.memmove(self._mine.ctypes.data + _HEADER, source.address, source.nbytes)
         finish(self._link, comm.Iallgather, [self._mine, mpi.BYTE], [self._all, mpi.BYTE])
-        headers = [tuple(row[:24].view(np.int64).tolist()) for row in self._all]
+        headers = [tuple(row[:32].view(np.int64).tolist()) for row in self._all]
+        self._check_all_came(number for *_, number in headers)
         if len({header[:2] for header in headers}) == 1:
             return [call], all(header[2] for header in headers)
         return [_decoded(*header[:2]) for header in headers], False
@@ -61,15 +66,24 @@ class Exchange:
     def _compare(self, call: Call, code: int) -> tuple[list[Call | None], bool]:
         """By the most and, negated, the least of every number, which costs less on many ranks; a relay has no say."""
         mpi, comm = self._link.mpi, self._link.comm
-        mine = np.array([_NOBODY] * 4 if call.count == RELAY else [call.count, -call.count, code, -code], np.int64)
-        most = np.empty_like(mine)
+        calls = self._link.calls
+        numbers = [_NOBODY] * 4 if call.count == RELAY else [call.count, -call.count, code, -code]
+        mine = np.array([*numbers, calls, -calls], np.int64)
+        most = np.zeros_like(mine)
         finish(self._link, comm.Iallreduce, [mine, mpi.INT64_T], [most, mpi.INT64_T], mpi.MAX)
-        count, least, code, least_code = most.tolist()
+        count, least, code, least_code, last, first = most.tolist()
+        self._check_all_came([last, -first])
         if count == -least and code == -least_code:
             return [_decoded(count, code)], False
-        every = np.empty((self._link.ranks, len(mine)), np.int64)
+        every = np.zeros((self._link.ranks, len(mine)), np.int64)
         finish(self._link, comm.Iallgather, [mine, mpi.INT64_T], [every, mpi.INT64_T])
+        self._check_all_came(every[:, 4].tolist())
         return [None if row[0] == _NOBODY else _decoded(row[0], row[2]) for row in every.tolist()], False
+
+    def _check_all_came(self, numbers: Iterable[int]) -> None:
+        """Raises EngineError where an exchange ended without a rank: not all `numbers` are that of this call."""
+        if any(number != self._link.calls for number in numbers):
+            self._link.explain("the end of an exchange in which not all ranks took part")
 
     def fits(self, loaded: Loaded, call: Call, source: Buffer | None) -> bool:
         """Whether this rank can show its input, and add up those of all."""
