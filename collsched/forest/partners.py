@@ -5,6 +5,9 @@
 What a switch offers is more than trees need: often the cuts of the fabric are the same if each port has one partner.
 Then links stand for switches, and trees on them have fewer and wider parts than trees that spread over all pairs, and
 no two routes of one port compete for another. Where a host has ranks enough, they reach all other hosts.
+
+A port carries what its one link carries, at no smaller a rate, so trees keep their loads when they are lifted. Linear
+in links. Whether the cuts are the same is for the caller to compare, by the optimum of both fabrics.
 """
 
 from __future__ import annotations

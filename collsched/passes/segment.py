@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Cut every chunk into `pieces` equal pieces; or, `even`, the longest chunks, and others into pieces of about that
-    length, of them 1, 3 or 5 times a power of two. Input and output are in topological order, and not paced."""
+    length, 1, 3 or 5 times a power of two of them. Input and output are in topological order, and not paced."""
 
     name: ClassVar[str] = "segment"
     pieces: int = 1

@@ -64,7 +64,8 @@ class Exchange:
         return [_decoded(*header[:2]) for header in headers], False
 
     def _compare(self, call: Call, code: int) -> tuple[list[Call | None], bool]:
-        """By the most and, negated, the least of every number, which costs less on many ranks; a relay has no say."""
+        """By the most and, negated, the least of every number, which costs less on many ranks; a relay has no say. A
+        rank that did not take part may go unnoticed here, where only the call is shown: the data's messages tell."""
         mpi, comm = self._link.mpi, self._link.comm
         calls = self._link.calls
         numbers = [_NOBODY] * 4 if call.count == RELAY else [call.count, -call.count, code, -code]

@@ -74,6 +74,7 @@ class FatTree:
         return None
 
     def build(self, builder: Builder, ends: list[int], line: int) -> None:
+        """Pods of edge switches, each joined to one aggregation switch of every plane; cores join those of a plane."""
         edges = attach(self, builder, ends, self.per_edge, "edge", line)
         if len(edges) == 1:
             return

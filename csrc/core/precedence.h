@@ -1,4 +1,5 @@
 // What waits for what in a timetable: transfers for the members of their joins, or, backward in time, the members for them.
+// Each transfer is told of once, when the last that it waits for has come. Linear in transfers and members of joins, over a run.
 #pragma once
 
 #include <cstdint>

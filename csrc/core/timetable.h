@@ -13,7 +13,8 @@
 // odd times, but seen from the end a sum is taken apart, and each part is there.
 //
 // All times are integers, in picoseconds: equal input has an equal answer on every machine.
-// O(m log m) for m transfers, and one look at each lane that waits for a link whenever the link has room.
+// O(m log m) for m transfers; one look at each lane that waits for a link whenever the link has room, and one at each lane of
+// a sender whenever that is free.
 #pragma once
 
 #include <cstdint>

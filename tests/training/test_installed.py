@@ -12,6 +12,9 @@ from torch_here import missing
 def test_torch_is_here_for_the_other_tests() -> None:
     if missing is not None:
         pytest.skip(f"{missing}: the tests of collsched.torch are left out")
+    from torch import __version__
+
+    assert tuple(map(int, __version__.split(".")[:2])) >= (2, 12)  # as the extra says
 
 
 def test_without_torch_the_import_says_what_to_install() -> None:
