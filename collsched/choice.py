@@ -56,7 +56,7 @@ class Contestant:
     fused: bool = False
     _segments: dict[Pacing, int] = field(default_factory=dict)
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
-    _timetables: dict[tuple[int, int, bool], tuple[Timetable, Schedule, Times]] = field(default_factory=dict)
+    _timetables: dict[tuple[int, int, bool, bool], tuple[Timetable, Schedule, Times]] = field(default_factory=dict)
     _fastest: Timed | None = None  # of the last size
 
     def at(self, nbytes: int, pacing: Pacing = "none", hopeless: float = math.inf) -> Timed:

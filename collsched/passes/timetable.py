@@ -33,7 +33,8 @@ GB = 10**9
 PS_IN_US = 10**6
 _MAX_BYTES = 1 << 40  # order and pace of anything larger are those of this
 _HALF_CHAINS = (3, 6, 12)  # by which a piece is due early
-_PATIENCE = 2  # turns in a row that find nothing better
+_PATIENCE = 4  # turns in a row that find nothing better
+_EVER = 1 << 60  # ps
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -61,8 +62,9 @@ class Timetable:
 
     With `progress`, a piece is due when its part of the time has passed, less some multiple of the longest chain of
     transfers that wait for it, so that all trees grow alike, and senders prepare one transfer at a time; without,
-    whatever has most ahead of it goes first, and deep trees before others. Schedules are in topological order. Equal
-    arguments give equal times on every machine.
+    whatever has most ahead of it goes first, and deep trees before others. With `early`, a reduction sends nothing
+    later than it is due by more than that part of the time on the fullest link. Schedules are in topological order.
+    Equal arguments give equal times on every machine.
     """
 
     name: ClassVar[str] = "timetable"
@@ -70,6 +72,7 @@ class Timetable:
     nbytes: int
     progress: Progress | None = None
     cost: Fraction = Fraction(1)
+    early: Fraction | None = None
 
     def times(self, schedule: Schedule) -> Times:
         count = len(schedule.transfers.chunk)
@@ -104,23 +107,29 @@ class Timetable:
         """([transfers], [transfers]) when the first and the last byte leave, by list scheduling."""
         low, high = schedule.chunks.ranges(schedule.collective, min(schedule.collective.total(self.nbytes), _MAX_BYTES))
         bytes_ = (high - low)[schedule.transfers.chunk]
-        native, cost = _native(self.topology, schedule, latency, bytes_), int(self.cost * PS_IN_US)
-        found: tuple[Ints, Ints, Ints] = native.listed(np.zeros(0, np.int64), backward, self.progress is not None, cost)
-        start, end, tail = found
+        native = _native(self.topology, schedule, latency, bytes_)
+        busiest = _busiest(self.topology, schedule, bytes_)
+        early = int(busiest * self.early) if backward and self.early is not None else _EVER
+
+        def listed(due: Ints, backward: bool) -> tuple[Ints, Ints, Ints]:
+            cost = int(self.cost * PS_IN_US)
+            found: tuple[Ints, Ints, Ints] = native.listed(due, backward, self.progress is not None, cost, early)
+            return found
+
+        start, end, tail = listed(np.zeros(0, np.int64), backward)
         if self.progress is None:
             return start, end
         chunk = schedule.transfers.chunk
         piece, pieces = self.progress.piece[chunk], self.progress.pieces[chunk]
         after = pieces - piece if backward else piece + 1
-        whole = _busiest(self.topology, schedule, bytes_) // pieces * after
-        dues = [whole - tail // 2 * halves for halves in _HALF_CHAINS]
-        tries: list[tuple[Ints, Ints]] = [native.listed(due, backward, True, cost)[:2] for due in dues]
+        dues = [busiest // pieces * after - tail // 2 * halves for halves in _HALF_CHAINS]
+        tries = [listed(due, backward)[:2] for due in dues]
         best = start, end = min(tries, key=_length)
         missed = 0
         while missed < _PATIENCE:
             # Back and forth (Li and Willis 1992): what came late one way is urgent the other way.
             backward = not backward
-            start, end, _ = native.listed(end.max() - end if backward else start, backward, True, cost)
+            start, end, _ = listed(end.max() - end if backward else start, backward)
             missed = 0 if _length((start, end)) < _length(best) else missed + 1
             best = min(best, (start, end), key=_length)
         return best

@@ -18,10 +18,12 @@ TimetableInput *made(In<std::int64_t> bandwidth, In<std::int64_t> route_ptr, In<
                             to_vector(join_member), to_vector(bytes)};
 }
 
-nb::tuple listed(TimetableInput &input, In<std::int64_t> due, bool backward, bool in_turn, std::int64_t cost) {
+nb::tuple listed(TimetableInput &input, In<std::int64_t> due, bool backward, bool in_turn, std::int64_t cost,
+                 std::int64_t early) {
   input.due = to_vector(due);
   input.backward = backward;
   input.in_turn = in_turn;
+  input.early = early;
   Timetable found;
   {
     nb::gil_scoped_release release;
@@ -37,5 +39,6 @@ void bind_timetable(nb::module_ &module) {
   nb::class_<TimetableInput>(module, "Timetable", "Transfers that are to be given times, in picoseconds.")
       .def(nb::new_(&made), "bandwidth"_a, "route_ptr"_a, "route_links"_a, "latency"_a, "sender"_a, "route"_a,
            "join"_a, "join_ptr"_a, "join_member"_a, "bytes"_a)
-      .def("listed", &listed, "due"_a, "backward"_a, "in_turn"_a, "cost"_a, "(start, end, tail) by list scheduling.");
+      .def("listed", &listed, "due"_a, "backward"_a, "in_turn"_a, "cost"_a, "early"_a,
+           "(start, end, tail) by list scheduling.");
 }

@@ -110,8 +110,12 @@ private:
   // Forward, a transfer is prepared, sent, and known to its receiver the latency later; backward, it is known, sent, and
   // has been prepared before that.
   void expect(std::span<const Precedence::Ready> ready) {
-    for (const auto &[transfer, time] : ready)
-      events_.push({time + (in_.backward ? in_.latency[in_.route[transfer]] : 0), Kind::known, transfer});
+    for (const auto &[transfer, time] : ready) {
+      Time known = time + (in_.backward ? in_.latency[in_.route[transfer]] : 0);
+      if (!in_.due.empty())
+        known = std::max(known, in_.due[transfer] - in_.early);
+      events_.push({known, Kind::known, transfer});
+    }
   }
 
   void handle(const Event &event) {

@@ -36,6 +36,7 @@ struct TimetableInput {
   std::vector<std::int64_t> due;          // per transfer, the earliest due is the most urgent one; or empty
   bool backward = false;                  // due is then counted from the end as well
   bool in_turn = true;                    // otherwise senders prepare any number of transfers at once
+  std::int64_t early = 0;                 // what has a due is not begun before it by more
 
   void check() const; // throws std::invalid_argument for ids or numbers out of range
 };
