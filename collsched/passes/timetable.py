@@ -109,27 +109,26 @@ class Timetable:
         bytes_ = (high - low)[schedule.transfers.chunk]
         native = _native(self.topology, schedule, latency, bytes_)
         busiest = _busiest(self.topology, schedule, bytes_)
+        cost = int(self.cost * PS_IN_US)
         early = int(busiest * self.early) if backward and self.early is not None else _EVER
 
-        def listed(due: Ints, backward: bool) -> tuple[Ints, Ints, Ints]:
-            cost = int(self.cost * PS_IN_US)
-            found: tuple[Ints, Ints, Ints] = native.listed(due, backward, self.progress is not None, cost, early)
+        def listed(due: Ints, backward: bool) -> tuple[Ints, Ints]:
+            found: tuple[Ints, Ints] = native.listed(due, backward, self.progress is not None, cost, early)
             return found
 
-        start, end, tail = listed(np.zeros(0, np.int64), backward)
         if self.progress is None:
-            return start, end
+            return listed(np.zeros(0, np.int64), backward)
         chunk = schedule.transfers.chunk
         piece, pieces = self.progress.piece[chunk], self.progress.pieces[chunk]
         after = pieces - piece if backward else piece + 1
+        tail = native.tails(backward, cost)
         dues = [busiest // pieces * after - tail // 2 * halves for halves in _HALF_CHAINS]
-        tries = [listed(due, backward)[:2] for due in dues]
-        best = start, end = min(tries, key=_length)
+        best = start, end = min((listed(due, backward) for due in dues), key=_length)
         missed = 0
         while missed < _PATIENCE:
             # Back and forth (Li and Willis 1992): what came late one way is urgent the other way.
             backward = not backward
-            start, end, _ = listed(end.max() - end if backward else start, backward)
+            start, end = listed(end.max() - end if backward else start, backward)
             missed = 0 if _length((start, end)) < _length(best) else missed + 1
             best = min(best, (start, end), key=_length)
         return best
@@ -166,10 +165,10 @@ def _length(times: tuple[Ints, Ints]) -> int:
 
 
 def _native(topology: Topology, schedule: Schedule, latency: Ints, bytes_: Ints) -> Any:
-    from collsched._core import Timetable
+    from collsched._core import Timetabling
 
     routes, transfers, joins = schedule.routes, schedule.transfers, schedule.joins
-    return Timetable(
+    return Timetabling(
         _bandwidth(topology),
         routes.ptr,
         routes.links,

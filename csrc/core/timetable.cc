@@ -25,6 +25,12 @@ Time duration(std::int64_t bytes, Rate rate) {
   return static_cast<Time>(static_cast<__int128>(bytes) * kSecond / rate);
 }
 
+std::span<const Id> route_links(const TimetableInput &in, std::size_t route) {
+  return std::span(in.route_link).subspan(in.route_begin[route], in.route_begin[route + 1] - in.route_begin[route]);
+}
+
+Time preparation(const TimetableInput &in, std::size_t route, Time cost) { return in.sender[route] < 0 ? 0 : cost; }
+
 enum class Kind : std::uint8_t { sent, known, prepared };
 
 struct Event {
@@ -36,33 +42,36 @@ struct Event {
   }
 };
 
+Rate full_rate(const TimetableInput &in, std::size_t route) {
+  Rate rate = std::numeric_limits<Rate>::max();
+  for (const Id link : route_links(in, route))
+    rate = std::min(rate, in.bandwidth[link]);
+  return rate;
+}
+
+// One run.
 class Scheduling {
 public:
-  Scheduling(const TimetableInput &input, Time cost)
-      : in_(input), cost_(cost), precedence_(input), free_(input.bandwidth), links_(input.bandwidth.size()),
-        lanes_(input.latency.size()), rate_(input.route.size()) {
+  Scheduling(const TimetableInput &input, const Precedence &precedence, const TimetableRules &rules,
+             const std::vector<Time> &tails)
+      : in_(input), rules_(rules), tails_(tails), readiness_(precedence, rules.backward), free_(input.bandwidth),
+        links_(input.bandwidth.size()), lanes_(input.latency.size()), rate_(input.route.size()),
+        found_{std::vector<Time>(input.route.size()), std::vector<Time>(input.route.size())} {
     for (std::size_t route = 0; route < lanes_.size(); ++route) {
-      lanes_[route].full = std::numeric_limits<Rate>::max();
-      for (const Id link : route_links(route))
-        lanes_[route].full = std::min(lanes_[route].full, in_.bandwidth[link]);
+      lanes_[route].full = full_rate(in_, route);
       if (const Id sender = in_.sender[route]; sender >= 0) {
         senders_.resize(std::max(senders_.size(), static_cast<std::size_t>(sender) + 1));
         senders_[sender].lanes.push_back(static_cast<Id>(route));
       }
     }
-    std::vector<Time> length(in_.route.size());
-    for (std::size_t t = 0; t < length.size(); ++t) {
-      const Id route = in_.route[t];
-      length[t] = preparation(route) + in_.latency[route] + duration(in_.bytes[t], lanes_[route].full);
-      for (const Id link : route_links(route))
+    for (std::size_t t = 0; t < in_.route.size(); ++t)
+      for (const Id link : links_of(in_.route[t]))
         links_[link].left += duration(in_.bytes[t], in_.bandwidth[link]);
-    }
-    found_ = {std::vector<Time>(length.size()), std::vector<Time>(length.size()), precedence_.tails(length)};
   }
 
   Timetable run(const std::function<void()> &poll) {
     left_ = static_cast<std::int64_t>(in_.route.size());
-    expect(precedence_.first());
+    expect(readiness_.first());
     for (std::size_t instants = 0; !events_.empty(); ++instants) {
       now_ = events_.top().time;
       while (!events_.empty() && events_.top().time == now_) {
@@ -77,7 +86,7 @@ public:
     }
     if (left_)
       throw std::runtime_error("transfers wait for each other for ever");
-    if (in_.backward)
+    if (rules_.backward)
       turn_round();
     return std::move(found_);
   }
@@ -102,18 +111,15 @@ private:
     bool dirty = false;
   };
 
-  std::span<const Id> route_links(std::size_t route) const {
-    return std::span(in_.route_link)
-        .subspan(in_.route_begin[route], in_.route_begin[route + 1] - in_.route_begin[route]);
-  }
+  std::span<const Id> links_of(std::size_t route) const { return route_links(in_, route); }
 
   // Forward, a transfer is prepared, sent, and known to its receiver the latency later; backward, it is known, sent, and
   // has been prepared before that.
-  void expect(std::span<const Precedence::Ready> ready) {
+  void expect(std::span<const Readiness::Ready> ready) {
     for (const auto &[transfer, time] : ready) {
-      Time known = time + (in_.backward ? in_.latency[in_.route[transfer]] : 0);
-      if (!in_.due.empty())
-        known = std::max(known, in_.due[transfer] - in_.early);
+      Time known = time + (rules_.backward ? in_.latency[in_.route[transfer]] : 0);
+      if (!rules_.due.empty())
+        known = std::max(known, rules_.due[transfer] - rules_.early);
       events_.push({known, Kind::known, transfer});
     }
   }
@@ -122,30 +128,28 @@ private:
     const Id t = event.transfer, route = in_.route[t], sender = in_.sender[route];
     switch (event.kind) {
     case Kind::known:
-      in_.backward ? admit(t) : prepare(t);
+      rules_.backward ? admit(t) : prepare(t);
       return;
     case Kind::sent:
       leave(t);
-      in_.backward ? prepare(t) : expect(precedence_.come(t, now_ + in_.latency[route]));
+      rules_.backward ? prepare(t) : expect(readiness_.come(t, now_ + in_.latency[route]));
       return;
     case Kind::prepared:
-      if (sender >= 0 && in_.in_turn) {
+      if (sender >= 0 && rules_.in_turn) {
         senders_[sender].busy = false;
         woken_.push_back(sender);
       }
-      in_.backward ? expect(precedence_.come(t, now_)) : admit(t);
+      rules_.backward ? expect(readiness_.come(t, now_)) : admit(t);
     }
   }
 
-  Time preparation(Id route) const { return in_.sender[route] < 0 ? 0 : cost_; }
-
   // The larger, the sooner.
-  Time urgency(Id transfer) const { return in_.due.empty() ? found_.tail[transfer] : -in_.due[transfer]; }
+  Time urgency(Id transfer) const { return rules_.due.empty() ? tails_[transfer] : -rules_.due[transfer]; }
 
   void prepare(Id transfer) {
     const Id route = in_.route[transfer], sender = in_.sender[route];
-    if (sender < 0 || !in_.in_turn) {
-      events_.push({now_ + preparation(route), Kind::prepared, transfer});
+    if (sender < 0 || !rules_.in_turn) {
+      events_.push({now_ + preparation(in_, route, rules_.cost), Kind::prepared, transfer});
       return;
     }
     lanes_[route].unprepared.push({urgency(transfer), -transfer});
@@ -160,7 +164,7 @@ private:
       if (next < 0)
         continue;
       sender.busy = true;
-      events_.push({now_ + cost_, Kind::prepared, -lanes_[next].unprepared.top().second});
+      events_.push({now_ + rules_.cost, Kind::prepared, -lanes_[next].unprepared.top().second});
       lanes_[next].unprepared.pop();
     }
     woken_.clear();
@@ -174,7 +178,7 @@ private:
       const Lane &lane = lanes_[route];
       if (lane.unprepared.empty())
         continue;
-      const std::pair ahead{!in_.backward && lane.ready.empty(), ahead_of(lane.unprepared, route)};
+      const std::pair ahead{!rules_.backward && lane.ready.empty(), ahead_of(lane.unprepared, route)};
       if (found >= 0 && ahead <= most)
         continue;
       found = route;
@@ -184,13 +188,13 @@ private:
   }
 
   Time ahead_of(const Queue &queue, Id route) const {
-    return queue.top().first + (in_.due.empty() ? fullest_beyond(route) : 0);
+    return queue.top().first + (rules_.due.empty() ? fullest_beyond(route) : 0);
   }
 
   // A transfer may be sent.
   void admit(Id transfer) {
     Lane &lane = lanes_[in_.route[transfer]];
-    const Id first = route_links(in_.route[transfer])[0];
+    const Id first = links_of(in_.route[transfer])[0];
     lane.ready.push({urgency(transfer), -transfer});
     if (!lane.listed) {
       lane.listed = true;
@@ -209,16 +213,16 @@ private:
   void leave(Id transfer) {
     const Id route = in_.route[transfer];
     lanes_[route].busy = false;
-    for (const Id id : route_links(route)) {
+    for (const Id id : links_of(route)) {
       free_[id] += rate_[transfer];
       Link &link = links_[id];
       for (const Id lane : link.blocked) {
         lanes_[lane].blocked = false;
-        touch(route_links(lane)[0]);
+        touch(links_of(lane)[0]);
       }
       link.blocked.clear();
     }
-    touch(route_links(route)[0]);
+    touch(links_of(route)[0]);
   }
 
   // Starts what can start. Links with most work left choose first.
@@ -271,7 +275,7 @@ private:
   // Work left on the fullest link of a lane after its first.
   Time fullest_beyond(Id lane) const {
     Time most = 0;
-    for (const Id link : route_links(lane).subspan(1))
+    for (const Id link : links_of(lane).subspan(1))
       most = std::max(most, links_[link].left);
     return most;
   }
@@ -279,7 +283,7 @@ private:
   // The rate at which a transfer of the lane could start; 0 where a link has no room, which the lane then waits for.
   Rate room(Id lane) {
     Rate rate = lanes_[lane].full;
-    for (const Id link : route_links(lane)) {
+    for (const Id link : links_of(lane)) {
       rate = std::min(rate, free_[link]);
       if (rate > 0 && rate >= lanes_[lane].full / kLeastShare)
         continue;
@@ -293,7 +297,7 @@ private:
   void start(Id transfer, Rate rate) {
     --left_;
     rate_[transfer] = rate;
-    for (const Id id : route_links(in_.route[transfer])) {
+    for (const Id id : links_of(in_.route[transfer])) {
       free_[id] -= rate;
       links_[id].left -= duration(in_.bytes[transfer], in_.bandwidth[id]);
     }
@@ -309,8 +313,9 @@ private:
   }
 
   const TimetableInput &in_;
-  const Time cost_;
-  Precedence precedence_;
+  const TimetableRules &rules_;
+  const std::vector<Time> &tails_; // where nothing is due
+  Readiness readiness_;
   Time now_ = 0;
   std::int64_t left_ = 0;  // transfers that have not started
   std::vector<Rate> free_; // per link
@@ -326,11 +331,30 @@ private:
 
 } // namespace
 
-Timetable timetable(const TimetableInput &input, std::int64_t cost, const std::function<void()> &poll) {
-  input.check();
+Timetabling::Timetabling(TimetableInput input)
+    : input_((input.check(), std::move(input))), precedence_(std::make_unique<Precedence>(input_)) {}
+
+Timetabling::~Timetabling() = default;
+
+std::vector<std::int64_t> Timetabling::tails(bool backward, std::int64_t cost) const {
   if (cost < 0)
     throw std::invalid_argument("a negative cost");
-  return Scheduling(input, cost).run(poll);
+  std::vector<Time> whole(input_.latency.size()), length(input_.route.size());
+  std::vector<Rate> full(whole.size());
+  for (std::size_t route = 0; route < whole.size(); ++route) {
+    whole[route] = preparation(input_, route, cost) + input_.latency[route];
+    full[route] = full_rate(input_, route);
+  }
+  for (std::size_t t = 0; t < length.size(); ++t)
+    length[t] = whole[input_.route[t]] + duration(input_.bytes[t], full[input_.route[t]]);
+  return precedence_->tails(length, backward);
+}
+
+Timetable Timetabling::listed(const TimetableRules &rules, const std::function<void()> &poll) const {
+  if (rules.cost < 0 || rules.early < 0 || (!rules.due.empty() && rules.due.size() != input_.route.size()))
+    throw std::invalid_argument("a negative time, or not a due for every transfer");
+  const auto found = rules.due.empty() ? tails(rules.backward, rules.cost) : std::vector<Time>();
+  return Scheduling(input_, *precedence_, rules, found).run(poll);
 }
 
 } // namespace collsched

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace collsched {
@@ -33,21 +34,40 @@ struct TimetableInput {
   std::vector<std::int64_t> join_begin;   // per join and one more
   std::vector<std::int32_t> join_member;
   std::vector<std::int64_t> bytes;        // per transfer, at most 2^40 together on a link
-  std::vector<std::int64_t> due;          // per transfer, the earliest due is the most urgent one; or empty
-  bool backward = false;                  // due is then counted from the end as well
-  bool in_turn = true;                    // otherwise senders prepare any number of transfers at once
-  std::int64_t early = 0;                 // what has a due is not begun before it by more
 
   void check() const; // throws std::invalid_argument for ids or numbers out of range
 };
 
-struct Timetable {
-  std::vector<std::int64_t> start, end; // per transfer: when its first and its last byte leave
-  std::vector<std::int64_t> tail;       // per transfer
+struct TimetableRules {
+  std::vector<std::int64_t> due; // per transfer, the earliest due is the most urgent one; or empty
+  std::int64_t early = 0;        // what has a due is not begun before it by more
+  bool backward = false;         // due is then counted from the end as well
+  bool in_turn = true;           // otherwise senders prepare any number of transfers at once
+  std::int64_t cost = 0;         // picoseconds of preparation that a transfer takes
 };
 
-// `cost`: picoseconds of preparation that a transfer takes. `poll` is called now and then, to interrupt by an exception.
-// Throws std::invalid_argument for ids or numbers out of range, std::runtime_error where transfers wait for ever.
-Timetable timetable(const TimetableInput &input, std::int64_t cost, const std::function<void()> &poll);
+struct Timetable {
+  std::vector<std::int64_t> start, end; // per transfer: when its first and its last byte leave
+};
+
+class Precedence;
+
+// Many timetables of one schedule. What throws std::invalid_argument does so for ids or numbers out of range.
+class Timetabling {
+public:
+  explicit Timetabling(TimetableInput input); // throws std::invalid_argument
+  ~Timetabling();
+
+  // Per transfer, with that `cost`. Throws std::invalid_argument.
+  std::vector<std::int64_t> tails(bool backward, std::int64_t cost) const;
+
+  // `poll` is called now and then, to interrupt by an exception. Throws std::invalid_argument, or std::runtime_error where
+  // transfers wait for ever.
+  Timetable listed(const TimetableRules &rules, const std::function<void()> &poll) const;
+
+private:
+  const TimetableInput input_;
+  const std::unique_ptr<Precedence> precedence_;
+};
 
 } // namespace collsched

@@ -24,8 +24,7 @@ void TimetableInput::check() const {
   };
   const std::size_t transfers = route.size(), routes = latency.size();
   if (route_begin.size() != routes + 1 || sender.size() != routes || join.size() != transfers ||
-      bytes.size() != transfers || (!due.empty() && due.size() != transfers) ||
-      !parts(route_begin, route_link.size(), true) || !parts(join_begin, join_member.size(), false) ||
+      bytes.size() != transfers || !parts(route_begin, route_link.size(), true) || !parts(join_begin, join_member.size(), false) ||
       !within(route_link, bandwidth.size()) || !within(route, routes) || !within(join, join_begin.size() - 1) ||
       !within(join_member, transfers) || !within(sender, std::size_t{1} << 31, -1) || !from(bandwidth, 1) ||
       !from(latency, 0) || !from(bytes, 0))
