@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -48,12 +49,14 @@ class Timed:
 
 @dataclass
 class Contestant:
-    """A schedule that is to be as fast as it can at one size after another. `fused`: see `Simulation`."""
+    """A schedule that is to be as fast as it can at one size after another. `fused`: see `Simulation`. `stop`: once it
+    is set, `at` raises InterruptedError at its next simulation."""
 
     topology: Topology
     schedule: Schedule
     model: Model = field(default_factory=Model)
     fused: bool = False
+    stop: Event = field(default_factory=Event)
     _segments: dict[Pacing, int] = field(default_factory=dict)
     _simulations: dict[Shape, Simulation] = field(default_factory=dict)
     _timetables: dict[tuple[int, int, bool, bool], tuple[Timetable, Schedule, Times]] = field(default_factory=dict)
@@ -149,6 +152,8 @@ class Contestant:
         return max(1, min(MAX_SEGMENTS, int(allowed / max(1, each))))
 
     def _timed(self, nbytes: int, shape: Shape) -> Timed:
+        if self.stop.is_set():
+            raise InterruptedError("simulations were interrupted")
         simulation = self._simulations.pop(shape, None)
         if simulation is None:
             simulation = Simulation(self.topology, self._shaped(nbytes, shape), self.model, self.fused)

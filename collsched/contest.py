@@ -7,14 +7,20 @@ timetables of several kinds, and with lanes of their own, with several numbers o
 `HOPELESS`. Of entries with very many transfers, which take minutes as
 they are, only the usual algorithms run so: what those reach is never left out, so that no plan is slower than one of
 them.
+
+Trials go side by side, a few at a time, each of which knows what those before its few found: so the outcome is the same
+on any number of cores.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import isqrt
+from threading import Event
 
 from collsched.algorithms import candidates
 from collsched.choice import Contestant, Timed
@@ -31,6 +37,7 @@ SIZES = tuple(1 << bits for bits in range(10, 31, 2))  # 1 KiB … 1 GiB, each f
 MOST_EDGES = 1 << 22  # of the trees of an algorithm that is considered
 ENOUGH = 1.015  # times the least that is possible: nothing better is looked for
 TRIES = 4
+ABREAST = 4
 HOPELESS = 1.15  # times the best so far: other numbers of segments do not make up for that
 FULL_LINKS: tuple[tuple[Pacing, Pacing | None], ...] = (  # a pacing, and the one by which it is judged who is promising
     ("deadlines", None),
@@ -101,21 +108,27 @@ class Contest:
     progress: Callable[[str], None] = lambda _: None
     _field: list[tuple[Entry, Contestant]] = field(default_factory=list)
     _last: Entry | None = None
+    _stop: Event = field(default_factory=Event)
 
     def enter(self, entry: Entry) -> None:
         """Raises VerificationError for an entry that is not correct."""
         schedule = lower(self.topology, entry.collective, entry.forests)
         verify(self.topology, schedule)
-        self._field.append((entry, Contestant(self.topology, schedule, self.model)))
+        self._field.append((entry, Contestant(self.topology, schedule, self.model, stop=self._stop)))
 
     def heat(self, nbytes: int) -> Heat:
         """The competition at one size."""
         self.progress(f"simulating {format_bytes(nbytes)}")
         order = sorted(self._field, key=lambda one: (one[0] is not self._last, one[1].least(nbytes)))
-        trials = _Trials(order, nbytes, self.proven(nbytes))
-        trials.plain()
-        trials.timed()
-        trials.full_links()
+        self._stop.clear()
+        with ThreadPoolExecutor(ABREAST - 1) as pool:
+            trials = _Trials(order, nbytes, self.proven(nbytes), pool)
+            try:
+                trials.plain()
+                trials.timed()
+                trials.full_links()
+            finally:
+                self._stop.set()  # of an interrupted contest nothing goes on
         heat = Heat(nbytes, trials.results())
         self._last = heat.results[0].entry
         return heat
@@ -128,28 +141,28 @@ class _Trials:
     order: Sequence[tuple[Entry, Contestant]]
     nbytes: int
     proven: float
+    pool: ThreadPoolExecutor
     found: dict[int, Timed] = field(default_factory=dict)
     seconds: dict[tuple[Pacing | None, int], float] = field(default_factory=dict)  # by pacing; None: the best
 
     def plain(self) -> None:
         """Everyone who may win, as it is; the usual algorithms however long that takes."""
-        for number, (entry, who) in enumerate(self.order):
-            if entry.rival or not (self._enough() or who.large):
-                self._run(number, "none")
+        for few in self._few(range(len(self.order))):
+            enough = self._enough()
+            self._run([n for n in few if self.order[n][0].rival or not (enough or self.order[n][1].large)], "none")
 
     def timed(self) -> None:
         """By a timetable."""
-        for number in self._promising(every=True):
-            self._run(number, "timetable")
+        for few in self._few(self._promising(every=True)):
+            self._run(few, "timetable")
 
     def full_links(self) -> None:
         """What keeps full links full. Not where most of the time is latency."""
         for pacing, like in FULL_LINKS:
             if 2 * self.proven < self._best():
                 return
-            for number in self._promising(every=pacing == "deadlines", like=like):
-                if not self.order[number][1].large or pacing == "loose-timetable":
-                    self._run(number, pacing)
+            for few in self._few(self._promising(every=pacing == "deadlines", like=like)):
+                self._run([n for n in few if pacing == "loose-timetable" or not self.order[n][1].large], pacing)
 
     def results(self) -> tuple[Result, ...]:
         """The fastest first, then those that were not simulated."""
@@ -169,15 +182,33 @@ class _Trials:
         packed = [n for n in able if self.order[n][0].packed and not self.order[n][1].large]
         return packed[: None if every else TRIES] + [n for n in able if n not in packed][:TRIES]
 
-    def _run(self, number: int, pacing: Pacing) -> None:
-        _, who = self.order[number]
-        if self._best() <= who.least(self.nbytes):
-            return
-        timed = who.at(self.nbytes, pacing, math.inf if pacing == "none" else HOPELESS * self._best())
-        self.seconds[pacing, number] = timed.seconds
-        if number not in self.found or timed.seconds < self.found[number].seconds:
-            self.found[number] = timed
-            self.seconds[None, number] = timed.seconds
+    def _few(self, numbers: Iterable[int]) -> Iterator[list[int]]:
+        """Those that go side by side: up to `ABREAST`, or one that is large."""
+        few: list[int] = []
+        for number in numbers:
+            large = self.order[number][1].large
+            if few and (large or len(few) == ABREAST):
+                yield few
+                few = []
+            few.append(number)
+            if large:
+                yield few
+                few = []
+        if few:
+            yield few
+
+    def _run(self, numbers: Sequence[int], pacing: Pacing) -> None:
+        best = self._best()
+        hopeless = math.inf if pacing == "none" else HOPELESS * best
+        able = [n for n in numbers if self.order[n][1].least(self.nbytes) < best]
+        trials = [partial(self.order[n][1].at, self.nbytes, pacing, hopeless) for n in able]
+        others = [self.pool.submit(trial) for trial in trials[1:]]
+        own = [trial() for trial in trials[:1]]  # in this thread, where it can be interrupted at any time
+        for number, timed in zip(able, own + [other.result() for other in others], strict=True):
+            self.seconds[pacing, number] = timed.seconds
+            if number not in self.found or timed.seconds < self.found[number].seconds:
+                self.found[number] = timed
+                self.seconds[None, number] = timed.seconds
 
     def _best(self) -> float:
         return min((timed.seconds for timed in self.found.values()), default=float("inf"))

@@ -22,9 +22,6 @@ _LEADS: dict[Pacing, Fraction | None] = {  # µs by which a transfer may be earl
 }
 TIMED: tuple[Pacing, ...] = tuple(_LEADS)  # made for one size
 PACINGS: tuple[Pacing, ...] = ("none", "lanes", *TIMED)
-# A reduction in which all comes as late as it can keeps senders busy without a break at its end, where order alone
-# falls behind.
-_EARLY = Fraction(1, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Shape:
         cut = self._cut(schedule)
         _, deadlines, steady = self.key
         progress = Progress(*segment.progress(schedule)) if deadlines else None
-        table = Timetable(topology, nbytes, progress, early=_EARLY if steady else None)
+        table = Timetable(topology, nbytes, progress, steady=steady)
         return table, cut, table.times(cut)
 
     def ordered(self, table: Timetable, cut: Schedule, times: Times) -> Schedule:
@@ -58,7 +55,9 @@ class Shape:
 
     @property
     def key(self) -> tuple[int, bool, bool]:
-        """Segments, whether there are deadlines, and whether nothing may be far from its own."""
+        """Segments, whether there are deadlines, and whether reductions are steady."""
+        # Where all of a reduction comes as late as it can, senders are busy without a break at its end, and order alone
+        # falls behind.
         return self.segments, not self.pacing.endswith("timetable"), self.pacing == "order"
 
     def _cut(self, schedule: Schedule) -> Schedule:

@@ -62,9 +62,9 @@ class Timetable:
 
     With `progress`, a piece is due when its part of the time has passed, less some multiple of the longest chain of
     transfers that wait for it, so that all trees grow alike, and senders prepare one transfer at a time; without,
-    whatever has most ahead of it goes first, and deep trees before others. With `early`, a reduction sends nothing
-    later than it is due by more than that part of the time on the fullest link. Schedules are in topological order.
-    Equal arguments give equal times on every machine.
+    whatever has most ahead of it goes first, and deep trees before others. If it is `steady`, a reduction sends nothing
+    later than it is due by more than the longest chain takes. Schedules are in topological order. Equal arguments give
+    equal times on every machine.
     """
 
     name: ClassVar[str] = "timetable"
@@ -72,7 +72,7 @@ class Timetable:
     nbytes: int
     progress: Progress | None = None
     cost: Fraction = Fraction(1)
-    early: Fraction | None = None
+    steady: bool = False
 
     def times(self, schedule: Schedule) -> Times:
         count = len(schedule.transfers.chunk)
@@ -110,7 +110,9 @@ class Timetable:
         native = _native(self.topology, schedule, latency, bytes_)
         busiest = _busiest(self.topology, schedule, bytes_)
         cost = int(self.cost * PS_IN_US)
-        early = int(busiest * self.early) if backward and self.early is not None else _EVER
+
+        tail: Ints = native.tails(backward, cost)
+        early = int(tail.max()) if backward and self.steady else _EVER
 
         def listed(due: Ints, backward: bool) -> tuple[Ints, Ints]:
             found: tuple[Ints, Ints] = native.listed(due, backward, self.progress is not None, cost, early)
@@ -121,7 +123,6 @@ class Timetable:
         chunk = schedule.transfers.chunk
         piece, pieces = self.progress.piece[chunk], self.progress.pieces[chunk]
         after = pieces - piece if backward else piece + 1
-        tail = native.tails(backward, cost)
         dues = [busiest // pieces * after - tail // 2 * halves for halves in _HALF_CHAINS]
         best = start, end = min((listed(due, backward) for due in dues), key=_length)
         missed = 0

@@ -42,7 +42,7 @@ def timed(seed: int) -> tuple[Topology, Schedule, Timetable, Times]:
     schedule = segment(whole)
     nbytes = rng.choice((1000, 10**6, 10**9 + 7))
     progress = Progress(*segment.progress(whole)) if rng.random() < 0.5 else None
-    table = Timetable(topology, nbytes, progress, early=rng.choice((None, Fraction(1, 10))))
+    table = Timetable(topology, nbytes, progress, steady=rng.random() < 0.5)
     return topology, schedule, table, table.times(schedule)
 
 
