@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import random_fabrics
 
 import collsched
+from collsched import contest
 from collsched.algorithms import baselines
-from collsched.choice import Contestant
-from collsched.collective import KINDS, Kind
+from collsched.choice import Contestant, Timed
+from collsched.collective import KINDS, Kind, make_collective
+from collsched.contest import Contest
 from collsched.errors import InputError, UnreachableError
 from collsched.ir.verify import verify
 from collsched.lower import lower
@@ -87,6 +92,43 @@ def test_trees_between_partners_compete_for_every_kind(kind: Kind) -> None:
     variants = {row["variant"] for row in plan.provenance["candidates"]}
     assert any("partners" in variant for variant in variants) == (kind is not Kind.ALL_TO_ALL)
     assert plan.report
+
+
+def test_the_choice_does_not_depend_on_who_is_done_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(_: int) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
+
+    topology = bundled("degraded", boxes=2)
+    plan = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES, size=SIZES[-1])
+    monkeypatch.setattr(contest, "ThreadPoolExecutor", alone)
+    same = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES, size=SIZES[-1])
+    assert plan.digest == same.digest and plan.ranges == same.ranges
+    assert plan.provenance["candidates"] == same.provenance["candidates"]
+
+
+def test_an_interruption_ends_all_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted in this thread, while others are at work."""
+    topology = bundled("dgx-a100", boxes=2)
+    collective = make_collective(topology, "allgather")
+    trials = Contest(topology, lambda _: 0.0)
+    for entry in contest.known_algorithms(topology, collective):
+        trials.enter(entry)
+    at, ends = Contestant.at, list[BaseException | None]()
+
+    def interrupted(self: Contestant, *arguments: Any) -> Timed:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        try:
+            while True:  # until it is told to stop
+                at(self, *arguments)
+        except InterruptedError as error:
+            ends.append(error)
+            raise
+
+    monkeypatch.setattr(Contestant, "at", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trials.heat(1 << 20)
+    assert len(ends) == contest.ABREAST - 1
 
 
 def test_latency_is_for_small_buffers() -> None:
