@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collsched.collective import KINDS, make_collective
+from collsched.collective import KINDS, Kind, make_collective
 from collsched.forest.mirror import mirrored, opposite_links
 from collsched.forest.optimum import optimum
 from collsched.forest.packing import pack
@@ -26,6 +26,8 @@ from collsched.passes.timetable import PS_IN_US, Progress, Times, Timetable, _re
 from collsched.simulate import Simulation
 from collsched.topology.library import bundled
 from collsched.topology.model import Topology
+
+GIB = 1 << 30
 
 
 def timed(seed: int) -> tuple[Topology, Schedule, Timetable, Times]:
@@ -153,39 +155,38 @@ def test_trees_of_unequal_weight_need_deadlines() -> None:
     assert all(seconds[pacing] > 1.2 * bound for pacing in ("none", "lanes", "timetable"))
 
 
-def test_a_reduction_in_order_only_has_no_burst_at_its_end() -> None:
-    """Four MI250 boxes in 48 pieces: senders are busy for 94 % of the time, and leave none of it for the end."""
-    topology = bundled("mi250", boxes=4)
+def between_partners(boxes: int, kind: Kind, k: int | None = None) -> tuple[Topology, Schedule, float]:
+    """MI250 boxes, a schedule of trees between ports that have partners, and the bound in seconds of a GiB."""
+    topology = bundled("mi250", boxes=boxes)
     fabric = partners(topology)
     assert fabric is not None
-    collective = make_collective(topology, "reduce-scatter")
-    instance = problem(fabric.topology, collective, reverse=True)
-    schedule = lower(topology, collective, [fabric.lifted(pack(instance, optimum(instance), k=6))])
-    nbytes = 1 << 30
+    collective = make_collective(topology, kind)
+    instance = problem(fabric.topology, collective, reverse=kind is Kind.REDUCE_SCATTER)
+    best = optimum(instance)
+    schedule = lower(topology, collective, [fabric.lifted(pack(instance, best, k=k))])
+    return topology, schedule, float(best.ratio) * GIB / (collective.weight * 1e9)
+
+
+def test_a_reduction_in_order_only_has_no_burst_at_its_end() -> None:
+    """Four MI250 boxes in 48 pieces: senders are busy for 94 % of the time, and leave none of it for the end."""
+    topology, schedule, _ = between_partners(4, Kind.REDUCE_SCATTER, k=6)
     order = Shape(48, "order")
     at_the_end, late = dict[str, float](), dict[str, float]()
     for shape in (order, Shape(48, "deadlines")):
-        table, cut, times = shape.timetable(topology, schedule, nbytes)
+        table, cut, times = shape.timetable(topology, schedule, GIB)
         whole = times.arrival.max()
         at_the_end[shape.pacing] = float((times.start > whole * 0.95).mean() / 0.05)
         simulation = Simulation(topology, order.ordered(table, cut, times))
-        late[shape.pacing] = simulation.seconds(nbytes) / (whole / 1e12)
+        late[shape.pacing] = simulation.seconds(GIB) / (whole / 1e12)
     assert at_the_end["order"] < 1 < at_the_end["deadlines"]
     assert late["order"] < 1.002 < late["deadlines"]
 
 
 def test_where_routes_have_links_of_their_own_order_keeps_the_pace() -> None:
     """Two MI250 boxes whose ports have partners: simulated, the order of a timetable takes the time that it says."""
-    topology = bundled("mi250", boxes=2)
-    fabric = partners(topology)
-    assert fabric is not None
-    collective = make_collective(topology, "allgather")
-    instance = problem(fabric.topology, collective, reverse=False)
-    schedule = lower(topology, collective, [fabric.lifted(pack(instance, optimum(instance)))])
-    nbytes = 1 << 30
+    topology, schedule, bound = between_partners(2, Kind.ALLGATHER)
     shape = Shape(32, "order")
-    table, cut, times = shape.timetable(topology, schedule, nbytes)
-    seconds = Simulation(topology, shape.ordered(table, cut, times)).seconds(nbytes)
-    bound = float(optimum(instance).ratio) * nbytes / (collective.weight * 1e9)
+    table, cut, times = shape.timetable(topology, schedule, GIB)
+    seconds = Simulation(topology, shape.ordered(table, cut, times)).seconds(GIB)
     assert seconds == pytest.approx(times.arrival.max() / 1e12, rel=1e-3)
     assert bound <= seconds <= 1.05 * bound
