@@ -102,6 +102,9 @@ class Contestant:
         found = [self._timed(best.nbytes, Shape(pieces, pacing)) for pieces in sorted(between) if pieces <= most]
         return min([best, *found], key=lambda timed: timed.seconds)
 
+    def scheduled(self, _: int) -> Schedule:
+        return self.schedule
+
     def least(self, nbytes: int) -> float:
         """Seconds below which no shape can be: the fullest link alone, or a chain of transfers without their bytes."""
         per_byte, chain, smallest = self._limits
@@ -176,14 +179,17 @@ class Contestant:
 
 
 class Entrant(Protocol):
-    """What has a time at every size."""
+    """What has a time at every size, and a schedule, in however many pieces."""
 
     def at(self, nbytes: int) -> Timed: ...
 
+    def scheduled(self, nbytes: int) -> Schedule: ...
 
-def fastest(contestants: Sequence[Entrant], nbytes: int) -> Timed:
-    """The best of several variants at a size."""
-    return min((contestant.at(nbytes) for contestant in contestants), key=lambda timed: (timed.seconds, timed.segments))
+
+def fastest(entrants: Sequence[Entrant], nbytes: int) -> tuple[Entrant, Timed]:
+    """The best of several variants at a size, and its time."""
+    times = [(entrant, entrant.at(nbytes)) for entrant in entrants]
+    return min(times, key=lambda pair: (pair[1].seconds, pair[1].segments))
 
 
 def _long_chain(schedule: Schedule, seconds: NDArray[np.float64]) -> float:

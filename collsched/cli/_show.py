@@ -87,7 +87,7 @@ def _simulated_table(
     for name, contestants in contests(plan, Model()).items():
         progress(f"simulating {name}")
         for size in sizes:
-            timed = fastest(contestants, size)
+            _, timed = fastest(contestants, size)
             seconds.setdefault(name, []).append(timed.seconds)
             if name == PLAN and size == nbytes:
                 segments = timed.segments

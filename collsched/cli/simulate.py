@@ -13,7 +13,12 @@ import click
 from collsched.cli import _common as common
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from collsched.choice import Entrant, Timed
+    from collsched.ir.schedule import Schedule
+    from collsched.ir.traffic import TierTraffic
     from collsched.plan import Plan
     from collsched.simulate import Model
     from collsched.topology.model import Topology
@@ -123,14 +128,18 @@ class _Ranges:
         simulation = Simulation(self.plan.topology, self.plan.shaped(nbytes), self.model)
         return Timed(nbytes, simulation.seconds(nbytes), self.plan.at(nbytes).shape)
 
+    def scheduled(self, nbytes: int) -> Schedule:
+        return self.plan.at(nbytes).schedule()
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One algorithm at one size; `busbw_factor` makes busbw of algbw."""
+    """One algorithm at one size, and what it moves, the slowest links first; `busbw_factor` makes busbw of algbw."""
 
     algorithm: str
     timed: Timed
     busbw_factor: Fraction
+    tiers: Sequence[TierTraffic]
 
     @property
     def algbw(self) -> float | None:
@@ -143,8 +152,11 @@ class _Row:
 
 def _row(plan: Plan, name: str, contestants: Sequence[Entrant], nbytes: int) -> _Row:
     from collsched.choice import fastest
+    from collsched.ir.traffic import traffic
 
-    return _Row(name, fastest(contestants, nbytes), plan.collective.busbw_factor)
+    entrant, timed = fastest(contestants, nbytes)
+    tiers = traffic(plan.topology, entrant.scheduled(nbytes), nbytes)
+    return _Row(name, timed, plan.collective.busbw_factor, tiers)
 
 
 def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[str, Any]:
@@ -167,6 +179,15 @@ def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[
                 "busbw_GBps": row.busbw,
                 "segments": row.timed.segments,
                 "pacing": row.timed.shape.pacing,
+                "tiers": [
+                    {
+                        "bandwidth_GBps": common.number(tier.bandwidth),
+                        "links": tier.links,
+                        "bytes": tier.crossing,
+                        "fullest_link_bytes": tier.fullest,
+                    }
+                    for tier in row.tiers
+                ],
             }
             for row in rows
         ],
@@ -192,8 +213,6 @@ def _alphas(topology: Topology) -> list[Fraction]:
 
 
 def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], rows: Sequence[_Row]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from collsched.cli import _views as views
@@ -208,10 +227,7 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     links = exact(alphas[0]) if len(alphas) == 1 else f"{exact(alphas[0])} to {exact(alphas[-1])}" if alphas else "0"
     through = "store-and-forward" if model.store_and_forward else "cut-through"
     views.row(console, "model", f"α {links} µs a link, {exact(model.cost)} µs a transfer, {through} switches")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("bytes", justify="right", no_wrap=True)
-    for name in (*names, "GB/s"):
-        table.add_column(name.replace("-", "\n", 1), justify="right", no_wrap=True)
+    table = _table("bytes", *names, "GB/s")
     times = {(row.timed.nbytes, row.algorithm): row for row in rows}
     for nbytes in sizes:
         best = min(times[nbytes, name].timed.seconds for name in names)
@@ -222,7 +238,33 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
     if len(names) > 1 and len(sizes) > 1:
         console.print(f"fastest: {_crossovers(_fastest(rows))}")
+    if not plan.ranges and any(name != PLAN for name, _, _ in _fastest(rows)):
+        console.print("this plan is for throughput alone; compile --objective auto chooses the fastest at every size")
+    _show_tiers(console, [times[sizes[-1], name] for name in names])
     show_ranges(console, plan)
+
+
+def _show_tiers(console: Console, rows: Sequence[_Row]) -> None:
+    """What each algorithm moves over links of each bandwidth."""
+    from collsched.units import exact, format_bytes
+
+    if len(rows[0].tiers) < 2:
+        return
+    table = _table("links of", *(row.algorithm for row in rows))
+    for number, tier in enumerate(rows[0].tiers):
+        table.add_row(f"{exact(tier.bandwidth)} GB/s", *(format_bytes(row.tiers[number].crossing) for row in rows))
+    console.print(table)
+    console.print(f"moved for {format_bytes(rows[0].timed.nbytes)}, each transfer at the slowest link on its way")
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name.replace("-", "\n", 1), justify="right", no_wrap=True)
+    return table
 
 
 def _crossovers(fastest: Sequence[tuple[str, int, int]]) -> str:
