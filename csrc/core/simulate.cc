@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "core/fair_share.h"
+#include "core/indexed_heap.h"
 
 namespace collsched {
 
@@ -25,10 +26,7 @@ struct Event {
   double time;
   Kind kind;
   Id transfer;
-  std::uint32_t version; // of the rate under which a `sent` was foreseen
-  bool operator>(const Event &other) const {
-    return std::tie(time, kind, transfer) > std::tie(other.time, other.kind, other.transfer);
-  }
+  auto operator<=>(const Event &other) const = default;
 };
 
 void check_ids(const std::vector<Id> &ids, std::size_t count, Id least = 0) {
@@ -104,7 +102,6 @@ private:
     std::int64_t ready = 0, prepared = 0, sent = 0; // how many of its transfers, in order, have come so far
     FairShare::Flow flow = -1;                      // of the transfer being sent
     double remaining = 0, since = 0;                // its bytes at that time
-    std::uint32_t version = 0;
   };
   struct Sender {
     std::priority_queue<Id, std::vector<Id>, std::greater<>> ready;
@@ -133,36 +130,43 @@ private:
   bool settle() {
     wake_senders();
     share();
-    if (events_.empty())
+    const Event *event = next();
+    if (!event)
       return false;
-    now_ = std::max(now_, events_.top().time);
+    now_ = std::max(now_, event->time);
     const double until = now_ * (1 + kInstant);
-    do {
-      while (!events_.empty() && events_.top().time <= until) {
-        const Event event = events_.top();
-        events_.pop();
-        handle(event);
+    while (event && event->time <= until) {
+      while (event && event->time <= until) {
+        handle(*event);
+        event = next();
       }
       wake_senders();
-    } while (!events_.empty() && events_.top().time <= until);
+      event = next();
+    }
     return true;
   }
 
-  void handle(const Event &event) {
+  // The next event.
+  const Event *next() const {
+    if (ends_.empty())
+      return events_.empty() ? nullptr : &events_.top();
+    return events_.empty() || ends_.top().key < events_.top() ? &ends_.top().key : &events_.top();
+  }
+
+  void handle(const Event event) {
     const Id lane = s_.lane[event.transfer];
-    switch (event.kind) {
-    case Kind::prepared:
-      senders_[s_.sender[event.transfer]].busy = false;
-      wake(s_.sender[event.transfer]);
-      prepared(lane, event.transfer);
-      break;
-    case Kind::sent:
-      if (lanes_[lane].flow >= 0 && event.version == lanes_[lane].version)
-        sent(lane, event.transfer);
-      break;
-    case Kind::arrived:
-      arrived(event.transfer);
+    if (event.kind == Kind::sent) {
+      sent(lane, event.transfer);
+      return;
     }
+    events_.pop();
+    if (event.kind == Kind::arrived) {
+      arrived(event.transfer);
+      return;
+    }
+    senders_[s_.sender[event.transfer]].busy = false;
+    wake(s_.sender[event.transfer]);
+    prepared(lane, event.transfer);
   }
 
   // Makes ready what can be, in the lane's order.
@@ -196,7 +200,7 @@ private:
       if (sender.busy || sender.ready.empty())
         continue;
       sender.busy = true;
-      events_.push({now_ + cost_, Kind::prepared, sender.ready.top(), 0});
+      events_.push({now_ + cost_, Kind::prepared, sender.ready.top()});
       sender.ready.pop();
     }
     woken_.clear();
@@ -234,10 +238,10 @@ private:
   void sent(Id lane, Id transfer) {
     Lane &state = lanes_[lane];
     rates_.remove(state.flow);
+    ends_.erase(state.flow);
     state.flow = -1;
-    ++state.version;
     ++state.sent;
-    events_.push({now_ + s_.latency[s_.route[transfer]], Kind::arrived, transfer, 0});
+    events_.push({now_ + s_.latency[s_.route[transfer]], Kind::arrived, transfer});
     send_next(lane);
   }
 
@@ -262,7 +266,7 @@ private:
       state.since = now_;
       rate_of_[flow] = rates_.rate(flow);
       const double end = now_ + state.remaining / rate_of_[flow];
-      events_.push({end, Kind::sent, lane_item(lane, state.sent), ++state.version});
+      ends_.set(flow, {end, Kind::sent, lane_item(lane, state.sent)});
     }
   }
 
@@ -281,7 +285,8 @@ private:
   std::vector<Id> woken_;
   std::vector<Id> lane_of_;     // per flow
   std::vector<double> rate_of_; // per flow, since its lane's `since`
-  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  IndexedHeap<Event> ends_; // per flow, foreseen at its present rate
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_; // all others
 };
 
 std::vector<double> Simulator::run(const std::vector<double> &bytes, double cost,
