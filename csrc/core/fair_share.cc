@@ -27,11 +27,10 @@ FairShare::Flow FairShare::add(std::span<const Link> links) {
   state.links = links;
   state.place.resize(links.size());
   state.rate = 0;
-  state.bottleneck = -1;
   for (std::size_t hop = 0; hop < links.size(); ++hop) {
     auto &list = links_[links[hop]].flows;
     state.place[hop] = static_cast<std::int32_t>(list.size());
-    list.push_back({flow, static_cast<std::int32_t>(hop)});
+    list.push_back({0, flow, static_cast<std::uint32_t>(hop), false, false, false});
     mark(links[hop]);
   }
   return flow;
@@ -63,11 +62,14 @@ void FairShare::include(Flow flow) {
     return;
   state.refilled = true;
   filled_.push_back(flow);
-  for (const Link link : state.links)
-    if (!links_[link].touched) {
-      links_[link].touched = true;
-      touched_.push_back(link);
+  for (std::size_t hop = 0; hop < state.links.size(); ++hop) {
+    entry(state, hop).refilled = true;
+    LinkState &link = links_[state.links[hop]];
+    if (!link.touched) {
+      link.touched = true;
+      touched_.push_back(state.links[hop]);
     }
+  }
 }
 
 const std::vector<FairShare::Flow> &FairShare::update() {
@@ -84,10 +86,16 @@ const std::vector<FairShare::Flow> &FairShare::update() {
   for (const Flow flow : filled_) {
     State &state = flows_[flow];
     state.refilled = false;
-    if (std::abs(state.next - state.rate) <= kRounding * state.rate)
-      continue;
-    state.rate = state.next;
-    changed_.push_back(flow);
+    const bool changed = std::abs(state.next - state.rate) > kRounding * state.rate;
+    if (changed) {
+      state.rate = state.next;
+      changed_.push_back(flow);
+    }
+    for (std::size_t hop = 0; hop < state.links.size(); ++hop) {
+      Entry &one = entry(state, hop);
+      one.refilled = false;
+      one.rate = state.rate;
+    }
   }
   for (const Link link : touched_)
     links_[link].touched = false;
@@ -99,18 +107,14 @@ const std::vector<FairShare::Flow> &FairShare::update() {
 // Progressive filling of `filled_` with what the other flows leave. A link's offer only grows as flows are fixed
 // elsewhere, so an outdated one is met too early, never too late.
 void FairShare::fill() {
-  for (const Flow flow : filled_)
-    flows_[flow].fixed = false;
   for (const Link id : touched_) {
     LinkState &link = links_[id];
     link.free = link.bandwidth;
     link.unfixed = 0;
-    for (const Entry &entry : link.flows) {
-      const State &flow = flows_[entry.flow];
-      if (flow.refilled)
-        ++link.unfixed;
-      else
-        link.free -= flow.rate;
+    for (Entry &entry : link.flows) {
+      link.free -= entry.refilled ? 0 : entry.rate;
+      link.unfixed += entry.refilled;
+      entry.fixed = false;
     }
     if (link.unfixed)
       offers_.emplace(std::max(link.free, 0.0) / link.unfixed, id);
@@ -130,16 +134,19 @@ void FairShare::fill() {
 }
 
 void FairShare::fix(Link link, double share) {
-  for (const Entry &entry : links_[link].flows) {
-    State &flow = flows_[entry.flow];
-    if (!flow.refilled || flow.fixed)
+  for (const Entry &one : links_[link].flows) {
+    if (!one.refilled || one.fixed)
       continue;
-    flow.fixed = true;
+    State &flow = flows_[one.flow];
     flow.next = share;
-    flow.bottleneck = link;
-    for (const Link other : flow.links) {
-      links_[other].free -= share;
-      --links_[other].unfixed;
+    for (std::size_t hop = 0; hop < flow.links.size(); ++hop) {
+      LinkState &other = links_[flow.links[hop]];
+      other.free -= share;
+      --other.unfixed;
+      Entry &there = other.flows[flow.place[hop]];
+      there.rate = share;
+      there.fixed = true;
+      there.bound = flow.links[hop] == link;
     }
   }
 }
@@ -154,24 +161,22 @@ bool FairShare::examine() {
     double fastest = 0, fastest_kept = 0;               // of all flows; of those that keep their rate
     double slowest_filled = none, slowest_kept = none;  // of those that are bound here
     for (const Entry &entry : link.flows) {
-      const State &flow = flows_[entry.flow];
-      const double rate = flow.refilled ? flow.next : flow.rate;
-      fastest = std::max(fastest, rate);
-      if (!flow.refilled)
-        fastest_kept = std::max(fastest_kept, rate);
-      if (flow.bottleneck == id)
-        (flow.refilled ? slowest_filled : slowest_kept) = std::min(flow.refilled ? slowest_filled : slowest_kept, rate);
+      fastest = std::max(fastest, entry.rate);
+      if (!entry.refilled)
+        fastest_kept = std::max(fastest_kept, entry.rate);
+      if (entry.bound) {
+        double &slowest = entry.refilled ? slowest_filled : slowest_kept;
+        slowest = std::min(slowest, entry.rate);
+      }
     }
     const bool saturated = link.free <= kTolerance * link.bandwidth;
     const auto unbound = [&](double rate) { return !saturated || rate < fastest * (1 - kTolerance); };
     const auto greedy = [&](double rate) { return rate * (1 - kTolerance) > slowest_filled; };
     if (!(slowest_kept < none && unbound(slowest_kept)) && !greedy(fastest_kept))
       continue;
-    for (const Entry &entry : link.flows) {
-      const State &flow = flows_[entry.flow];
-      if (!flow.refilled && ((flow.bottleneck == id && unbound(flow.rate)) || greedy(flow.rate)))
+    for (const Entry &entry : link.flows)
+      if (!entry.refilled && ((entry.bound && unbound(entry.rate)) || greedy(entry.rate)))
         include(entry.flow);
-    }
   }
   return filled_.size() > before;
 }

@@ -38,13 +38,15 @@ private:
     std::span<const Link> links;
     std::vector<std::int32_t> place; // of each entry in its link's list
     double rate = 0, next = 0;       // fair rate; the one being computed
-    Link bottleneck = -1;
-    bool refilled = false; // is among `filled_`
-    bool fixed = false;
+    bool refilled = false;           // is among `filled_`
   };
-  struct Entry {
+  struct Entry { // with all that is asked of the many flows on a link, so that they are read in a row
+    double rate = 0; // the next one of a flow that is refilled
     Flow flow;
-    std::int32_t hop; // which of the flow's links this is
+    std::uint32_t hop : 29; // which of the flow's links this is
+    bool refilled : 1;
+    bool fixed : 1; // has its next rate
+    bool bound : 1; // this link is the flow's bottleneck
   };
   struct LinkState {
     double bandwidth = 0, free = 0;
@@ -54,6 +56,7 @@ private:
   };
   using Offer = std::pair<double, Link>; // bandwidth a flow
 
+  Entry &entry(const State &state, std::size_t hop) { return links_[state.links[hop]].flows[state.place[hop]]; }
   void mark(Link link);
   void include(Flow flow);
   void fill();
