@@ -1,4 +1,5 @@
-// Fair rates and simulations of random transfers, for sanitizers: every rate is proven fair, every byte takes its time.
+// Heaps, fair rates and simulations of random transfers, for sanitizers: every rate is proven fair, every byte takes its
+// time.
 //
 //   g++ -std=c++20 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Icsrc
 //       csrc/tests/simulate_test.cc csrc/core/fair_share.cc csrc/core/simulate.cc -o simulate_test && ./simulate_test
@@ -10,6 +11,7 @@
 #include <random>
 
 #include "core/fair_share.h"
+#include "core/indexed_heap.h"
 #include "core/simulate.h"
 
 using namespace collsched;
@@ -124,10 +126,30 @@ void test_simulation(unsigned seed) {
 
 } // namespace
 
+void test_heap(unsigned seed) {
+  std::mt19937 draw(seed);
+  IndexedHeap<unsigned> heap;
+  std::map<std::int32_t, unsigned> known;
+  for (int step = 0; step < 300; ++step) {
+    const auto item = static_cast<std::int32_t>(draw() % 40);
+    if (known.count(item) && draw() % 3 == 0) {
+      heap.erase(item);
+      known.erase(item);
+    } else {
+      heap.set(item, known[item] = draw() % 50);
+    }
+    require(heap.empty() == known.empty(), "a heap is as full as it should be", seed);
+    if (known.empty()) continue;
+    for (const auto &[other, key] : known) require(heap.top().key <= key, "the smallest key comes first", seed);
+    require(known.at(heap.top().item) == heap.top().key, "an item keeps its last key", seed);
+  }
+}
+
 int main() {
   for (unsigned seed = 0; seed < 1000; ++seed) {
+    test_heap(seed);
     test_rates(seed);
     test_simulation(seed);
   }
-  std::printf("1000 networks with fair rates, 1000 simulations\n");
+  std::printf("1000 heaps, networks with fair rates, and simulations\n");
 }
