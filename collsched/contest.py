@@ -4,12 +4,11 @@ At each size the entries compete in the order of what they cannot beat (`Contest
 before first. One that cannot beat the best time so far is not simulated. First all run as they are; then, while the
 best time is not within `ENOUGH` of what is possible, packed trees and the `TRIES` most promising of the others by
 timetables of several kinds, and with lanes of their own, with several numbers of segments unless the first is
-`HOPELESS`. Of entries with very many transfers, which take minutes as
-they are, only the usual algorithms run so: what those reach is never left out, so that no plan is slower than one of
-them.
+`HOPELESS`. Of entries with very many transfers, which take minutes as they are, only the usual algorithms run so:
+what those reach is never left out, so that no plan is slower than one of them.
 
-Trials go side by side, a few at a time, each of which knows what those before its few found: so the outcome is the same
-on any number of cores.
+Trials go side by side, a few at a time, each of which knows what those before its few found: so the outcome is the
+same on any number of cores.
 """
 
 from __future__ import annotations
