@@ -21,8 +21,9 @@ from collsched.choice import Contestant
 from collsched.collective import make_collective
 from collsched.contest import MOST_EDGES
 from collsched.forest.bounds import allreduce_bound
+from collsched.forest.joint import ways
 from collsched.forest.optimum import optimum
-from collsched.forest.problem import problem
+from collsched.forest.problem import directions, problem
 from collsched.lower import lower
 from collsched.topology.library import bundled
 from collsched.topology.model import Topology
@@ -49,6 +50,7 @@ GB = 10**9
 class Row:
     nbytes: int
     bound: float
+    trees: float  # what the best trees reach, an allreduce's both phases at once
     plan: float
     chosen: str
     rivals: dict[str, float]
@@ -61,30 +63,34 @@ class Row:
 def measure(topology: Topology, kind: str, sizes: Sequence[int]) -> Iterator[Row]:
     """One row a size."""
     plan = collsched.compile(topology, kind, objective="auto", sizes=sizes, size=sizes[-1])
-    per_byte = proven(topology, kind)
+    bound, trees = limits(topology, kind)
     rivals: dict[str, list[Contestant]] = {}
     for rival in baselines(topology, make_collective(topology, kind)):
         if rival.transfers <= MOST_EDGES:
             contestant = Contestant(topology, lower(topology, rival.collective, rival.forests))
             rivals.setdefault(rival.name, []).append(contestant)
     for nbytes in sizes:
-        times: dict[str, float] = {}
+        best: dict[str, float] = {}
         for name, contestants in rivals.items():
             for contestant in contestants:  # a variant that cannot beat the others of its name is not simulated
-                if contestant.least(nbytes) < times.get(name, float("inf")):
-                    times[name] = min(times.get(name, float("inf")), contestant.at(nbytes).seconds)
+                if contestant.least(nbytes) < best.get(name, float("inf")):
+                    best[name] = min(best.get(name, float("inf")), contestant.at(nbytes).seconds)
         options = plan.at(nbytes).options
-        yield Row(nbytes, per_byte * nbytes, plan.predict(nbytes).seconds, str(options["algorithm"]), times)
+        seconds = plan.predict(nbytes).seconds
+        yield Row(nbytes, bound * nbytes, trees * nbytes, seconds, str(options["algorithm"]), best)
 
 
-def proven(topology: Topology, kind: str) -> float:
-    """Seconds a byte that no schedule can beat."""
+def limits(topology: Topology, kind: str) -> tuple[float, float]:
+    """Seconds a byte that no schedule can beat, and that the best trees take at least."""
     collective = make_collective(topology, kind)
-    if kind == "allreduce":
-        ratio = allreduce_bound(topology, collective).ratio
-    else:
-        ratio = optimum(problem(topology, collective, reverse=kind == "reduce-scatter")).ratio
-    return float(ratio) / (collective.weight * GB)
+    phases = [optimum(problem(topology, collective, reverse=reverse)) for reverse in directions(collective.kind)]
+    if kind != "allreduce":
+        seconds = float(phases[0].ratio) / (collective.weight * GB)
+        return seconds, seconds
+    bound = allreduce_bound(topology, collective)
+    rate = ways(topology, collective, phases, bound).rate
+    assert rate is not None
+    return float(bound.ratio) / (collective.weight * GB), 1 / (float(rate) * GB)
 
 
 def main() -> int:
@@ -105,21 +111,28 @@ def main() -> int:
             rows = list(measure(topology, kind, sizes))
             slower += sum(row.plan > row.best[1] * (1 + 1e-9) for row in rows)
             print(f"\n### {name}, {kind}\n")
-            show(rows)
+            show(rows, kind == "allreduce")
             print(f"{name}, {kind}: {time.process_time() - start:.0f} s of CPU", file=sys.stderr, flush=True)
     print(f"\nslower than a usual algorithm: {slower}", file=sys.stderr)
     return 1 if slower else 0
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: list[Row], trees: bool) -> None:
+    """With a column for what `trees` reach."""
     names = list(rows[0].rivals)
-    print("| bytes | bound | plan | × bound | runs | " + " | ".join(names) + " |")
-    print("|" + "---|" * (5 + len(names)))
+    columns = ["bytes", "bound", *["best trees"] * trees, "plan", "× bound", *["× trees"] * trees, "runs", *names]
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
     for row in rows:
-        cells = [format_bytes(row.nbytes), format_seconds(row.bound), f"**{format_seconds(row.plan)}**"]
-        cells += [f"{row.plan / row.bound:.3f}" if row.plan < 100 * row.bound else "–", row.chosen]
+        cells = [format_bytes(row.nbytes), format_seconds(row.bound), *[format_seconds(row.trees)] * trees]
+        cells += [f"**{format_seconds(row.plan)}**", times(row.plan, row.bound)]
+        cells += [*[times(row.plan, row.trees)] * trees, row.chosen]
         cells += [format_seconds(row.rivals[name]) if name in row.rivals else "–" for name in names]
         print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def times(seconds: float, least: float) -> str:
+    return f"{seconds / least:.3f}" if seconds < 100 * least else "–"
 
 
 if __name__ == "__main__":
