@@ -218,6 +218,7 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     from collsched.cli import _views as views
     from collsched.cli._limits import describe
     from collsched.cli._ranges import show_ranges
+    from collsched.collective import Kind
     from collsched.units import exact, format_bytes, format_seconds
 
     console = common.console()
@@ -238,7 +239,8 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
     if len(names) > 1 and len(sizes) > 1:
         console.print(f"fastest: {_crossovers(_fastest(rows))}")
-    if not plan.ranges and any(name != PLAN for name, _, _ in _fastest(rows)):
+    trees = plan.collective.kind is not Kind.ALL_TO_ALL  # --objective auto has no other algorithms for that
+    if trees and not plan.ranges and any(name != PLAN for name, _, _ in _fastest(rows)):
         console.print("this plan is for throughput alone; compile --objective auto chooses the fastest at every size")
     _show_tiers(console, [times[sizes[-1], name] for name in names])
     show_ranges(console, plan)
