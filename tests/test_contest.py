@@ -99,9 +99,9 @@ def test_the_choice_does_not_depend_on_who_is_done_first(monkeypatch: pytest.Mon
         return ThreadPoolExecutor(1)
 
     topology = bundled("degraded", boxes=2)
-    plan = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES, size=SIZES[-1])
+    plan = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES[2:], size=SIZES[-1])
     monkeypatch.setattr(contest, "ThreadPoolExecutor", alone)
-    same = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES, size=SIZES[-1])
+    same = collsched.compile(topology, "reduce-scatter", objective="auto", sizes=SIZES[2:], size=SIZES[-1])
     assert plan.digest == same.digest and plan.ranges == same.ranges
     assert plan.provenance["candidates"] == same.provenance["candidates"]
 
