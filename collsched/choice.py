@@ -102,7 +102,8 @@ class Contestant:
         found = [self._timed(best.nbytes, Shape(pieces, pacing)) for pieces in sorted(between) if pieces <= most]
         return min([best, *found], key=lambda timed: timed.seconds)
 
-    def scheduled(self, _: int) -> Schedule:
+    def scheduled(self, nbytes: int) -> Schedule:
+        """The same at every size."""
         return self.schedule
 
     def least(self, nbytes: int) -> float:

@@ -36,7 +36,7 @@ SIZES = tuple(1 << bits for bits in range(10, 31, 2))  # 1 KiB … 1 GiB, each f
 MOST_EDGES = 1 << 22  # of the trees of an algorithm that is considered
 ENOUGH = 1.015  # times the least that is possible: nothing better is looked for
 TRIES = 4
-ABREAST = 4
+ABREAST = 4  # trials at a time
 HOPELESS = 1.15  # times the best so far: other numbers of segments do not make up for that
 FULL_LINKS: tuple[tuple[Pacing, Pacing | None], ...] = (  # a pacing, and the one by which it is judged who is promising
     ("deadlines", None),
@@ -197,6 +197,7 @@ class _Trials:
             yield few
 
     def _run(self, numbers: Sequence[int], pacing: Pacing) -> None:
+        """A trial of each, side by side."""
         best = self._best()
         hopeless = math.inf if pacing == "none" else HOPELESS * best
         able = [n for n in numbers if self.order[n][1].least(self.nbytes) < best]

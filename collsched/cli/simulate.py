@@ -134,12 +134,12 @@ class _Ranges:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One algorithm at one size, and what it moves, the slowest links first; `busbw_factor` makes busbw of algbw."""
+    """One algorithm at one size, run as `entrant`, on the `plan`'s topology."""
 
+    plan: Plan
     algorithm: str
+    entrant: Entrant
     timed: Timed
-    busbw_factor: Fraction
-    tiers: Sequence[TierTraffic]
 
     @property
     def algbw(self) -> float | None:
@@ -147,16 +147,19 @@ class _Row:
 
     @property
     def busbw(self) -> float | None:
-        return None if self.algbw is None else self.algbw * float(self.busbw_factor)
+        return None if self.algbw is None else self.algbw * float(self.plan.collective.busbw_factor)
+
+    def tiers(self) -> list[TierTraffic]:
+        """What it moves, over the slowest links first."""
+        from collsched.ir.traffic import traffic
+
+        return traffic(self.plan.topology, self.entrant.scheduled(self.timed.nbytes), self.timed.nbytes)
 
 
 def _row(plan: Plan, name: str, contestants: Sequence[Entrant], nbytes: int) -> _Row:
     from collsched.choice import fastest
-    from collsched.ir.traffic import traffic
 
-    entrant, timed = fastest(contestants, nbytes)
-    tiers = traffic(plan.topology, entrant.scheduled(nbytes), nbytes)
-    return _Row(name, timed, plan.collective.busbw_factor, tiers)
+    return _Row(plan, name, *fastest(contestants, nbytes))
 
 
 def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[str, Any]:
@@ -186,7 +189,7 @@ def _as_json(path: str, plan: Plan, model: Model, rows: Sequence[_Row]) -> dict[
                         "bytes": tier.crossing,
                         "fullest_link_bytes": tier.fullest,
                     }
-                    for tier in row.tiers
+                    for tier in row.tiers()
                 ],
             }
             for row in rows
@@ -219,6 +222,7 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     from collsched.cli._limits import describe
     from collsched.cli._ranges import show_ranges
     from collsched.collective import Kind
+    from collsched.simulate import Model
     from collsched.units import exact, format_bytes, format_seconds
 
     console = common.console()
@@ -239,8 +243,9 @@ def _show(plan: Plan, model: Model, sizes: Sequence[int], names: Sequence[str], 
     console.print("simulated times, each at its best number of segments; GB/s: algbw of the plan")
     if len(names) > 1 and len(sizes) > 1:
         console.print(f"fastest: {_crossovers(_fastest(rows))}")
-    trees = plan.collective.kind is not Kind.ALL_TO_ALL  # --objective auto has no other algorithms for that
-    if trees and not plan.ranges and any(name != PLAN for name, _, _ in _fastest(rows)):
+    # The choice of --objective auto is made on the usual model, and has no other algorithms for an all-to-all.
+    choice = model == Model() and plan.collective.kind is not Kind.ALL_TO_ALL
+    if choice and not plan.ranges and any(name != PLAN for name, _, _ in _fastest(rows)):
         console.print("this plan is for throughput alone; compile --objective auto chooses the fastest at every size")
     _show_tiers(console, [times[sizes[-1], name] for name in names])
     show_ranges(console, plan)
@@ -250,11 +255,12 @@ def _show_tiers(console: Console, rows: Sequence[_Row]) -> None:
     """What each algorithm moves over links of each bandwidth."""
     from collsched.units import exact, format_bytes
 
-    if len(rows[0].tiers) < 2:
+    moved = [row.tiers() for row in rows]
+    if len(moved[0]) < 2:
         return
     table = _table("links of", *(row.algorithm for row in rows))
-    for number, tier in enumerate(rows[0].tiers):
-        table.add_row(f"{exact(tier.bandwidth)} GB/s", *(format_bytes(row.tiers[number].crossing) for row in rows))
+    for tiers in zip(*moved, strict=True):
+        table.add_row(f"{exact(tiers[0].bandwidth)} GB/s", *(format_bytes(tier.crossing) for tier in tiers))
     console.print(table)
     console.print(f"moved for {format_bytes(rows[0].timed.nbytes)}, each transfer at the slowest link on its way")
 

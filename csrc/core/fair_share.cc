@@ -57,10 +57,9 @@ void FairShare::mark(Link link) {
 }
 
 void FairShare::include(Flow flow) {
-  State &state = flows_[flow];
-  if (state.refilled)
+  const State &state = flows_[flow];
+  if (entry(state).refilled)
     return;
-  state.refilled = true;
   filled_.push_back(flow);
   for (std::size_t hop = 0; hop < state.links.size(); ++hop) {
     entry(state, hop).refilled = true;
@@ -85,10 +84,9 @@ const std::vector<FairShare::Flow> &FairShare::update() {
   changed_.clear();
   for (const Flow flow : filled_) {
     State &state = flows_[flow];
-    state.refilled = false;
-    const bool changed = std::abs(state.next - state.rate) > kRounding * state.rate;
-    if (changed) {
-      state.rate = state.next;
+    const double rate = entry(state).rate;
+    if (std::abs(rate - state.rate) > kRounding * state.rate) {
+      state.rate = rate;
       changed_.push_back(flow);
     }
     for (std::size_t hop = 0; hop < state.links.size(); ++hop) {
@@ -137,8 +135,7 @@ void FairShare::fix(Link link, double share) {
   for (const Entry &one : links_[link].flows) {
     if (!one.refilled || one.fixed)
       continue;
-    State &flow = flows_[one.flow];
-    flow.next = share;
+    const State &flow = flows_[one.flow];
     for (std::size_t hop = 0; hop < flow.links.size(); ++hop) {
       LinkState &other = links_[flow.links[hop]];
       other.free -= share;

@@ -37,16 +37,15 @@ private:
   struct State {
     std::span<const Link> links;
     std::vector<std::int32_t> place; // of each entry in its link's list
-    double rate = 0, next = 0;       // fair rate; the one being computed
-    bool refilled = false;           // is among `filled_`
+    double rate = 0;
   };
   struct Entry { // with all that is asked of the many flows on a link, so that they are read in a row
-    double rate = 0; // the next one of a flow that is refilled
+    double rate = 0; // of a flow that is refilled, the one being computed
     Flow flow;
     std::uint32_t hop : 29; // which of the flow's links this is
-    bool refilled : 1;
-    bool fixed : 1; // has its next rate
-    bool bound : 1; // this link is the flow's bottleneck
+    bool refilled : 1; // the flow is among `filled_`
+    bool fixed : 1;    // its rate has been computed
+    bool bound : 1;    // this link is the flow's bottleneck
   };
   struct LinkState {
     double bandwidth = 0, free = 0;
@@ -56,7 +55,7 @@ private:
   };
   using Offer = std::pair<double, Link>; // bandwidth a flow
 
-  Entry &entry(const State &state, std::size_t hop) { return links_[state.links[hop]].flows[state.place[hop]]; }
+  Entry &entry(const State &state, std::size_t hop = 0) { return links_[state.links[hop]].flows[state.place[hop]]; }
   void mark(Link link);
   void include(Flow flow);
   void fill();

@@ -1,4 +1,5 @@
-// A priority queue whose entries can be found again: each item has at most one key, which may change.
+// A priority queue whose entries can be found again: each item has at most one key, which may change. A d-ary heap
+// (Johnson 1975) that knows where each item stands; no entry's key is smaller than that of the entry above it.
 #pragma once
 
 #include <cstddef>

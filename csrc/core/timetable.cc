@@ -25,10 +25,6 @@ Time duration(std::int64_t bytes, Rate rate) {
   return static_cast<Time>(static_cast<__int128>(bytes) * kSecond / rate);
 }
 
-std::span<const Id> route_links(const TimetableInput &in, std::size_t route) {
-  return std::span(in.route_link).subspan(in.route_begin[route], in.route_begin[route + 1] - in.route_begin[route]);
-}
-
 Time preparation(const TimetableInput &in, std::size_t route, Time cost) { return in.sender[route] < 0 ? 0 : cost; }
 
 enum class Kind : std::uint8_t { sent, known, prepared };
@@ -42,13 +38,6 @@ struct Event {
   }
 };
 
-Rate full_rate(const TimetableInput &in, std::size_t route) {
-  Rate rate = std::numeric_limits<Rate>::max();
-  for (const Id link : route_links(in, route))
-    rate = std::min(rate, in.bandwidth[link]);
-  return rate;
-}
-
 // One run.
 class Scheduling {
 public:
@@ -58,14 +47,14 @@ public:
         links_(input.bandwidth.size()), lanes_(input.latency.size()), rate_(input.route.size()),
         found_{std::vector<Time>(input.route.size()), std::vector<Time>(input.route.size())} {
     for (std::size_t route = 0; route < lanes_.size(); ++route) {
-      lanes_[route].full = full_rate(in_, route);
+      lanes_[route].full = in_.full_rate(route);
       if (const Id sender = in_.sender[route]; sender >= 0) {
         senders_.resize(std::max(senders_.size(), static_cast<std::size_t>(sender) + 1));
         senders_[sender].lanes.push_back(static_cast<Id>(route));
       }
     }
     for (std::size_t t = 0; t < in_.route.size(); ++t)
-      for (const Id link : links_of(in_.route[t]))
+      for (const Id link : in_.links_of(in_.route[t]))
         links_[link].left += duration(in_.bytes[t], in_.bandwidth[link]);
   }
 
@@ -110,8 +99,6 @@ private:
     std::vector<Id> blocked; // lanes through here that wait for room
     bool dirty = false;
   };
-
-  std::span<const Id> links_of(std::size_t route) const { return route_links(in_, route); }
 
   // Forward, a transfer is prepared, sent, and known to its receiver the latency later; backward, it is known, sent, and
   // has been prepared before that.
@@ -194,7 +181,7 @@ private:
   // A transfer may be sent.
   void admit(Id transfer) {
     Lane &lane = lanes_[in_.route[transfer]];
-    const Id first = links_of(in_.route[transfer])[0];
+    const Id first = in_.links_of(in_.route[transfer])[0];
     lane.ready.push({urgency(transfer), -transfer});
     if (!lane.listed) {
       lane.listed = true;
@@ -213,16 +200,16 @@ private:
   void leave(Id transfer) {
     const Id route = in_.route[transfer];
     lanes_[route].busy = false;
-    for (const Id id : links_of(route)) {
+    for (const Id id : in_.links_of(route)) {
       free_[id] += rate_[transfer];
       Link &link = links_[id];
       for (const Id lane : link.blocked) {
         lanes_[lane].blocked = false;
-        touch(links_of(lane)[0]);
+        touch(in_.links_of(lane)[0]);
       }
       link.blocked.clear();
     }
-    touch(links_of(route)[0]);
+    touch(in_.links_of(route)[0]);
   }
 
   // Starts what can start. Links with most work left choose first.
@@ -275,7 +262,7 @@ private:
   // Work left on the fullest link of a lane after its first.
   Time fullest_beyond(Id lane) const {
     Time most = 0;
-    for (const Id link : links_of(lane).subspan(1))
+    for (const Id link : in_.links_of(lane).subspan(1))
       most = std::max(most, links_[link].left);
     return most;
   }
@@ -283,7 +270,7 @@ private:
   // The rate at which a transfer of the lane could start; 0 where a link has no room, which the lane then waits for.
   Rate room(Id lane) {
     Rate rate = lanes_[lane].full;
-    for (const Id link : links_of(lane)) {
+    for (const Id link : in_.links_of(lane)) {
       rate = std::min(rate, free_[link]);
       if (rate > 0 && rate >= lanes_[lane].full / kLeastShare)
         continue;
@@ -297,7 +284,7 @@ private:
   void start(Id transfer, Rate rate) {
     --left_;
     rate_[transfer] = rate;
-    for (const Id id : links_of(in_.route[transfer])) {
+    for (const Id id : in_.links_of(in_.route[transfer])) {
       free_[id] -= rate;
       links_[id].left -= duration(in_.bytes[transfer], in_.bandwidth[id]);
     }
@@ -343,7 +330,7 @@ std::vector<std::int64_t> Timetabling::tails(bool backward, std::int64_t cost) c
   std::vector<Rate> full(whole.size());
   for (std::size_t route = 0; route < whole.size(); ++route) {
     whole[route] = preparation(input_, route, cost) + input_.latency[route];
-    full[route] = full_rate(input_, route);
+    full[route] = input_.full_rate(route);
   }
   for (std::size_t t = 0; t < length.size(); ++t)
     length[t] = whole[input_.route[t]] + duration(input_.bytes[t], full[input_.route[t]]);

@@ -6,7 +6,7 @@
 // *tail*, the longest chain of transfers that wait for it at full rate. Among equals, the lanes of a link take turns.
 //
 // Before, its sender prepares it; if `in_turn`, one transfer at a time, first for routes over which nothing else is ready
-// to be sent.
+// to be sent. What is due does not begin before that by more than `early`, which leaves senders some rest at all times.
 //
 // Time may run backward from the end instead: what nothing waits for comes first, and the tail is the chain that a transfer
 // waits for. Down a tree the one is natural, up a tree the other: a sum waits for all of its parts, which greed brings in at
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace collsched {
@@ -36,6 +37,11 @@ struct TimetableInput {
   std::vector<std::int64_t> bytes;        // per transfer, at most 2^40 together on a link
 
   void check() const; // throws std::invalid_argument for ids or numbers out of range
+
+  std::span<const std::int32_t> links_of(std::size_t route) const {
+    return std::span(route_link).subspan(route_begin[route], route_begin[route + 1] - route_begin[route]);
+  }
+  std::int64_t full_rate(std::size_t route) const; // bytes a second that its narrowest link carries
 };
 
 struct TimetableRules {

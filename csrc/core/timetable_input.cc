@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 
 #include "core/timetable.h"
@@ -29,6 +30,13 @@ void TimetableInput::check() const {
       !within(join_member, transfers) || !within(sender, std::size_t{1} << 31, -1) || !from(bandwidth, 1) ||
       !from(latency, 0) || !from(bytes, 0))
     throw std::invalid_argument("columns differ in length, or an id or a number is out of range");
+}
+
+std::int64_t TimetableInput::full_rate(std::size_t on) const {
+  std::int64_t rate = std::numeric_limits<std::int64_t>::max();
+  for (const std::int32_t link : links_of(on))
+    rate = std::min(rate, bandwidth[link]);
+  return rate;
 }
 
 } // namespace collsched

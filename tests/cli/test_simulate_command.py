@@ -72,6 +72,7 @@ def test_links_of_one_bandwidth_need_no_table(call: Call) -> None:
 def test_who_loses_is_told_how_to_win(compiled: Call) -> None:
     advice = "compile --objective auto chooses the fastest at every size"
     assert advice in compiled("simulate", "plan.cs", "--size", "1KiB").out
+    assert advice not in compiled("simulate", "plan.cs", "--size", "1KiB", "--cost", "2us").out
     compiled("compile", "dgx-a100", "--set", "boxes=2", "--objective", "auto", "--size", "64KiB", "-o", "auto.cs")
     assert advice not in compiled("simulate", "auto.cs", "--size", "64KiB").out
 
